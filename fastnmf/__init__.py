@@ -45,6 +45,7 @@ Functions and classes around a fit:
     consensus, cluster           recurrent components of many runs; clusters
     estimate, warmup             memory and time of a fit; compile beforehand
     read, load                   read a data file; read a saved model
+    Readings                     X with its labels and names, as read returns it
     save_csr, open_csr, Strata   matrices on disk; a matrix with its groups
     Start, catalogue             components to start from; list of all models
     write_report, write_tables   a fitted model as an HTML page, as tables
@@ -113,6 +114,7 @@ _HOMES = {
     "Strata": "fastnmf.data.strata",
     "load": "fastnmf.models.loading",
     "read": "fastnmf.io.tables",
+    "Readings": "fastnmf.data.readings",
     "open_csr": "fastnmf.data.ondisk",
     "save_csr": "fastnmf.data.ondisk",
     "warmup": "fastnmf.cli.warmup",
@@ -145,6 +147,7 @@ if TYPE_CHECKING:  # the names of `_HOMES`, and no others
     from fastnmf.core.stack import nnls as nnls
     from fastnmf.data.ondisk import open_csr as open_csr
     from fastnmf.data.ondisk import save_csr as save_csr
+    from fastnmf.data.readings import Readings as Readings
     from fastnmf.data.strata import Strata as Strata
     from fastnmf.io.tables import read as read
     from fastnmf.models.affine import AffineNMF as AffineNMF

@@ -273,7 +273,7 @@ class Factorization(RowErrorsMixin, BaseNMF, WithStrata):
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features), or AnnData
+        X : sparse matrix or array (n_samples, n_features), AnnData, or what `fastnmf.read` returns
             Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
             Present for compatibility with scikit-learn.

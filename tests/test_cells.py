@@ -8,7 +8,7 @@ import scipy.io
 import scipy.sparse as sp
 from test_tables import same
 
-from fastnmf import read
+from fastnmf import StratifiedNMF, read
 
 GENES = ["CD79A", "GNLY", "LYZ", "NKG7"]
 
@@ -34,7 +34,11 @@ def test_cells_of_anndata(cells, tmp_path):
     same(found.data, counts)
     assert found.feature_names.tolist() == GENES and found.row_names.tolist() == cells.obs_names.tolist()
     assert found.strata.tolist() == list("xyxyxyx") and found.source["layer"] == "counts"
-    same(read(path).data, sp.csr_array(cells.X))
+    whole, short = read(path), {"max_iter": 2, "tol": 0, "random_state": 0}
+    same(whole.data, sp.csr_array(cells.X))
+    by_name = StratifiedNMF(2, **short).fit(whole, strata="batch")  # a column that was not named when it was read
+    assert (by_name.W_ == StratifiedNMF(2, **short).fit(cells, strata="batch").W_).all()
+    assert (by_name.transform(whole[2:5], strata="batch") == by_name.transform(cells[2:5], strata="batch")).all()
     same(read(path, raw=True).data, sp.csr_array(cells.raw.X))
     same(read(path, layer="columns").data, counts)
     same(read(path, layer="counts", folder=tmp_path / "csr").data[:], counts)

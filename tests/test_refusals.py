@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from fuzz import one_sentence
+from sklearn.utils import Bunch
 
 import fastnmf
 from fastnmf import compose, datasets, metrics, plots, testing
@@ -32,9 +33,9 @@ REFUSED = {
     "solver": (lambda: nmf(solver=np.eye(9)).fit(X), r"solver=array\(.* \.\.\. is not known"),
     "random_state": (lambda: nmf(random_state=sp.eye_array(3).tocsr()).fit(X), "random_state=<.* RandomState"),
     # what is no array of numbers
-    "what read returns as X": (
-        lambda: nmf().fit(datasets.make_stratified((3, 3), 4, 1, random_state=0)),
-        "X is a Bunch that holds data and more, .* pass its matrix, X.data, and its labels, strata=X.strata",
+    "a Bunch of scikit-learn as X": (
+        lambda: nmf().fit(Bunch(data=X, strata=[0, 1])),
+        r"X is a Bunch that holds data and more; pass fastnmf.Readings\(\*\*X\), or its matrix, X\[.data",
     ),
     "a dict as X": (lambda: nmf().fit({"a": 1}), "X is {'a': 1}; expected a matrix"),
     "a function as X": (lambda: nmf().fit(len), "X is <built-in function len>; expected a matrix"),

@@ -9,5 +9,5 @@ class Separation:  # weight * sum over k != l of <h_k, h_l>
 if __name__ == "__main__":
     posts = fastnmf.read("posts.csv", text="text", vectorizer={"stop_words": "english"})
     for penalties in (None, {"H": [Separation()]}):
-        model = fastnmf.NMF(6, alpha_W=1e-4, penalties=penalties, random_state=0).fit(posts.data)
-        print(model.top_features(5, posts.feature_names))
+        model = fastnmf.NMF(6, alpha_W=1e-4, penalties=penalties, random_state=0).fit(posts)
+        print(model.top_features(5))

@@ -37,18 +37,17 @@ def run(corpus, n_components, seed, folder, compile_kernels):
         compile_kernels()
     with warnings.catch_warnings():  # the summary line says why the fit stopped
         warnings.simplefilter("ignore")
-        model.fit(bunch.data, strata=bunch.strata)
+        model.fit(bunch)
     print(summary(model))
     print(f"The model explains {1 - model.normalized_loss_**2:.1%} of the squared norm; words of single documents are")
     print("most of the rest. What counts is which words it groups:")
-    top = model.top_features(10, bunch.feature_names)
+    top = model.top_features(10)
     print_top("Specific to each stratum: ten words above the others", top.strata, top.strata.values())
     print_top("Shared by all: the ten strongest words of each topic", range(n_components), top.components)
     print()
-    model.save(folder / "model.npz", bunch.feature_names)
-    options = {"feature_names": bunch.feature_names, "title": title, "kind": "text"}
-    write_report(model, folder / "report.html", X=bunch.data, **options)
-    written = ["report.html", "model.npz", *_draw(model, bunch, folder, title)]
+    model.save(folder / "model.npz")
+    write_report(model, folder / "report.html", X=bunch, title=title, kind="text")
+    written = ["report.html", "model.npz", *_draw(model, folder, title)]
     print(f"Written to {folder}/: {', '.join(written)}")
     print(f"Open {folder / 'report.html'} in a browser, or look again with: fastnmf top {folder / 'model.npz'}")
 
@@ -66,15 +65,13 @@ def _load(corpus):
     return load_docstrings(), "Docstrings of installed packages"
 
 
-def _draw(model, bunch, folder, title):
+def _draw(model, folder, title):
     """Write the figures, and return their file names; without matplotlib print a hint and return an empty list.
 
     Parameters
     ----------
     model : StratifiedNMF
-        Fitted.
-    bunch : sklearn.utils.Bunch
-        The data set, with `feature_names`.
+        Fitted, with the names of the features.
     folder : Path
     title : str
         Name of the data set, for the titles of the figures.
@@ -93,10 +90,10 @@ def _draw(model, bunch, folder, title):
 
     from fastnmf.plots import plot_loss, plot_top_features
 
-    names, topics = bunch.feature_names, [f"topic {c}" for c in range(len(model.components_))]
+    names, topics = model.feature_names_in_, [f"topic {c}" for c in range(len(model.components_))]
     axes = {
         "loss.png": plot_loss(model.history_),
-        "strata.png": plot_top_features(model, names, title=f"{title}: what is specific to each stratum"),
+        "strata.png": plot_top_features(model, title=f"{title}: what is specific to each stratum"),
         "topics.png": plot_top_features(
             model.components_, names, topics, title=f"{title}: what all strata share", color="#b5651d"
         ),

@@ -6,10 +6,8 @@ import shlex
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from fastnmf.cli import parser as options
-from fastnmf.cli.inputs import exposure_of, input_files, names_of_rows, read_data
+from fastnmf.cli.inputs import input_files, read_data
 from fastnmf.cli.own import penalties_of
 from fastnmf.cli.plotting import check_plot, save_plot
 from fastnmf.cli.text import summary
@@ -26,7 +24,6 @@ fastnmf fit posts.csv --text text --strata site --strata year -o crossed.npz
 fastnmf fit cells.h5ad --strata batch --layer counts --beta-loss kullback-leibler -o cells.npz
 fastnmf fit cells.h5ad --strata batch --exposure depth --layer counts --beta-loss kullback-leibler -o cells.npz
 fastnmf fit ratings.parquet --triplets user,item,rating --missing zeros -o ratings.npz"""
-LONGEST_NAME = 100  # characters of a row that a model keeps
 
 
 def add_fit(commands):
@@ -135,36 +132,34 @@ def _fit(arguments):
     if arguments.classes and isinstance(arguments.strata, tuple):
         raise ValueError("--classes takes the labels of one --strata, but several are given; leave the others out.")
     model, given = _model(arguments), {}
-    bunch = read_data(arguments)
-    X, names = _data_and_names(arguments, bunch)
-    if arguments.strata is not None or bunch.strata is not None:
-        given["y" if arguments.classes else "strata"] = bunch.strata
-    given |= exposure_of(bunch)
+    found = _data(arguments)
+    if arguments.classes:
+        given["y"], found.strata = found.strata, None
     if arguments.checkpoint is not None:
         given |= {"checkpoint": arguments.checkpoint, "checkpoint_every": arguments.checkpoint_every}
     with warnings.catch_warnings():  # the summary line says why the fit stopped
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(X, **given)
-    _save(model, bunch, arguments.output, names)
+        model.fit(found, **given)
+    model.save(arguments.output)
     files = [arguments.output]
     if arguments.export is not None:
-        files += tables.write_tables(model, arguments.export, feature_names=names, inputs=inputs)
+        files += tables.write_tables(model, arguments.export, inputs=inputs)
     if arguments.json:
         print(tables.as_json(tables.model_summary(model) | {"files": [str(file) for file in files]}))
         return
     print(summary(model))
     look = f"; look: fastnmf top {shlex.quote(str(arguments.output))}" if hasattr(model, "top_features") else ""
     print(f"Model written to {arguments.output}{look}")
-    if bunch.texts is not None and arguments.stop_words is None and hasattr(model, "W_"):
-        _tell_of_function_words(model, X, names)
+    if found.texts is not None and arguments.stop_words is None and hasattr(model, "W_"):
+        _tell_of_function_words(model, found)
     if arguments.export is not None:
         print(f"Tables written to {arguments.export}/: {', '.join(file.name for file in files[1:])}")
 
 
-def _tell_of_function_words(model, X, names):
+def _tell_of_function_words(model, X):
     from fastnmf.metrics import flag_topics
 
-    found = [flag for flag in flag_topics(model, X, feature_names=names) if flag.kind == "function words"]
+    found = [flag for flag in flag_topics(model, X) if flag.kind == "function words"]
     if found:
         print(
             f"{len(found)} of {len(model.components_)} topics are of function words; --stop-words english or --max-df "
@@ -180,11 +175,9 @@ def _consensus(arguments):
     _check_model_file(arguments.output, inputs)
     check_plot(arguments.plot, inputs)
     estimator = _model(arguments)
-    bunch = read_data(arguments)
-    X, names = _data_and_names(arguments, bunch)
     found = consensus(
-        X,
-        bunch.strata,
+        _data(arguments),
+        None,
         arguments.components,
         n_runs=arguments.runs,
         estimator=estimator,
@@ -192,9 +185,8 @@ def _consensus(arguments):
         n_jobs=arguments.jobs,
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
-        **exposure_of(bunch),
     )
-    _save(found.model, bunch, arguments.output, names)
+    found.model.save(arguments.output)
     if arguments.plot is not None:
         from fastnmf.plots import plot_consensus
 
@@ -216,11 +208,9 @@ def _select_rank(arguments):
         tables.check_table(arguments.output, inputs)
     check_plot(arguments.plot, inputs)
     estimator = _model(arguments)
-    bunch = read_data(arguments)
-    X, _ = _data_and_names(arguments, bunch)
     found = select_rank(
-        X,
-        bunch.strata,
+        _data(arguments),
+        None,
         arguments.ranks,
         estimator=estimator,
         method=arguments.method,
@@ -229,7 +219,6 @@ def _select_rank(arguments):
         n_jobs=arguments.jobs,
         random_state=arguments.seed,
         verbose=0 if arguments.quiet else 1,
-        **exposure_of(bunch),
     )
     table = {"rank": found.ranks} | found.table()
     if arguments.plot is not None:
@@ -262,11 +251,9 @@ def _select_strata(arguments):
     if hasattr(estimator, "max_iter"):
         short = {name: value for name, value in SELECTING.items() if getattr(arguments, name) is None}
         estimator.set_params(**short)
-    bunch = read_data(arguments)
-    X, _ = _data_and_names(arguments, bunch)
     found = select_strata(
-        X,
-        bunch.strata,
+        _data(arguments),
+        None,
         tried,
         n_own=arguments.own,
         own_penalty=arguments.own_penalty,
@@ -298,43 +285,25 @@ def _check_model_file(path, inputs):
     check_writable(path, inputs)
 
 
-def _data_and_names(arguments, bunch):
-    """Return X in the requested type, and the names of its columns."""
-    X, names, given = bunch.data, bunch.feature_names, getattr(arguments, "features", None)
+def _data(arguments):
+    """Return the `Readings` of the data of a fit: X in the requested type, its columns by the requested names."""
+    found, given = read_data(arguments), getattr(arguments, "features", None)
+    n_rows, n_columns = found.shape
     if given is not None:
         from fastnmf.io.tables import read_lines
 
-        names = read_lines(given)
-        if len(names) != X.shape[1]:
-            turned = f"; it has {len(names)} rows: write its transpose, because rows are the samples"
+        found.feature_names = read_lines(given)
+        if (n_names := len(found.feature_names)) != n_columns:
+            turned = f"; it has {n_names} rows: write its transpose, because rows are the samples"
             raise ValueError(
-                f"{given} has {len(names)} names for {X.shape[1]} columns of {arguments.X}"
-                f"{turned if len(names) == X.shape[0] else ''}."
+                f"{given} has {n_names} names for {n_columns} columns of {arguments.X}"
+                f"{turned if n_names == n_rows else ''}."
             )
-    if arguments.dtype is not None and not hasattr(X, "astype"):
+    if arguments.dtype is not None and not hasattr(found.data, "astype"):
         raise ValueError("--dtype converts data in memory, but these stay on disk; leave --dtype or --folder out.")
     if arguments.dtype is not None:
-        X = X.astype(arguments.dtype)
-    return X, names
-
-
-def _save(model, bunch, path, names):
-    """Write a model with what its new data and its tables need: how data were read, and the names of the rows.
-
-    Parameters
-    ----------
-    model : fitted estimator
-    bunch : sklearn.utils.Bunch
-        What `fastnmf.read` returned.
-    path : Path
-    names : sequence of str, or None
-        Names of the features.
-    """
-    if bunch.source is not None:
-        model.source_ = bunch.source
-    if (rows := names_of_rows(bunch)) is not None:
-        model.row_names_ = np.array([str(name)[:LONGEST_NAME] for name in rows], dtype=object)
-    model.save(path, names)
+        found.data = found.data.astype(arguments.dtype)
+    return found
 
 
 def _model(arguments):

@@ -47,8 +47,7 @@ def read_data(arguments, source=None):
 
     Returns
     -------
-    sklearn.utils.Bunch
-        As `fastnmf.read` returns it.
+    Readings
     """
     from fastnmf.core.progress import say, waiting
     from fastnmf.io.tables import read
@@ -57,13 +56,13 @@ def read_data(arguments, source=None):
     is_quiet = getattr(arguments, "quiet", False)
     with nullcontext() if is_quiet else waiting(f"Reading {name} ..."), _as_file(arguments.X) as path:
         try:
-            bunch = read(path, source=source, **_options(arguments))
+            found = read(path, source=source, **_options(arguments))
         except ValueError as error:
             raise ValueError(with_options(str(error).replace(str(path), name), READING)) from error
-    seconds, (n_rows, n_columns) = time.perf_counter() - began, bunch.data.shape
+    seconds, (n_rows, n_columns) = time.perf_counter() - began, found.shape
     if seconds > LONG and not is_quiet:
         say(f"Read {name}: {n_rows:,} rows x {n_columns:,} columns in {seconds:.1f} s")
-    return bunch
+    return found
 
 
 def _options(arguments):
@@ -103,16 +102,6 @@ def _as_file(path):
         file = Path(folder, f"input{ending}")
         file.write_bytes(content)
         yield file
-
-
-def exposure_of(bunch):
-    """Return the exposure of rows that were read as an argument of methods, ``{}`` where there is none."""
-    return {} if bunch.exposure is None else {"exposure": bunch.exposure}
-
-
-def names_of_rows(bunch):
-    """Return the names by which tables list the rows of data: their own, or else their titles; None if neither."""
-    return bunch.titles if bunch.row_names is None else bunch.row_names
 
 
 def load_model(path, features=None):

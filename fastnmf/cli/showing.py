@@ -8,8 +8,9 @@ import numpy as np
 
 from fastnmf import __version__
 from fastnmf.cli import parser as options
-from fastnmf.cli.inputs import exposure_of, input_files, lines_of, load_model, names_of_rows, read_data
+from fastnmf.cli.inputs import input_files, lines_of, load_model, read_data
 from fastnmf.cli.text import harmless, print_top
+from fastnmf.data.readings import names_of_rows
 from fastnmf.data.writing import check_writable
 
 
@@ -86,12 +87,11 @@ def add_export(commands):
 
 def _new_data(arguments, model):
     """Read data as those of the fit were read, and say what to do where the model does not say how."""
-    source = getattr(model, "source_", None)
-    bunch = read_data(arguments, source)
-    names, own = bunch.feature_names, getattr(model, "feature_names_in_", None)
-    if bunch.data.shape[1] != model.n_features_in_:
+    found = _read_for(model, arguments)
+    names, own = found.feature_names, getattr(model, "feature_names_in_", None)
+    if found.shape[1] != model.n_features_in_:
         raise ValueError(
-            f"{arguments.X} has {bunch.data.shape[1]} columns; the model was fitted to {model.n_features_in_}: give "
+            f"{arguments.X} has {found.shape[1]} columns; the model was fitted to {model.n_features_in_}: give "
             "data with the features of the fit."
         )
     if names is not None and own is not None and list(names) != list(own):
@@ -99,15 +99,14 @@ def _new_data(arguments, model):
             f"{arguments.X} has different features from the fit, or a different order; put them in the order of the "
             "fit."
         )
-    return bunch
+    return found
 
 
-def _exposure_for(model, bunch):
-    """Return the exposure of new rows as an argument; raise where the model has no use for one."""
-    given = exposure_of(bunch)
-    if given and not hasattr(model, "_rows_given"):
-        raise ValueError(f"{type(model).__name__} does not use an exposure; leave --exposure out.")
-    return given
+def _read_for(model, arguments):
+    """Read data as those of the fit were read; raise where the model has no use for an exposure that is given."""
+    if arguments.exposure is not None and "exposure" not in model._uses_of_rows(is_fit=False):
+        raise ValueError(f"This {type(model).__name__} was fitted without an exposure; leave --exposure out.")
+    return read_data(arguments, getattr(model, "source_", None))
 
 
 def _transform(arguments):
@@ -122,11 +121,9 @@ def _transform(arguments):
         if not hasattr(model, "unknown_strata"):
             raise ValueError(f"{type(model).__name__} has no strata; leave --unknown-strata out.")
         model.set_params(unknown_strata=arguments.unknown_strata)
-    bunch = _new_data(arguments, model)
-    given = {"strata": bunch.strata} if model._has_shifts and bunch.strata is not None else {}
-    given |= _exposure_for(model, bunch)
-    W = np.asarray(model.transform(bunch.data, **given))
-    tables.write_table(tables.weights_table(W, names_of_rows(bunch), bunch.strata), arguments.output)
+    found = _new_data(arguments, model)
+    W = np.asarray(model.transform(found))
+    tables.write_table(tables.weights_table(W, names_of_rows(found), found.strata), arguments.output)
     if str(arguments.output) != "-":
         print(f"Weights of {W.shape[0]:,} rows for {W.shape[1]} topics written to {arguments.output}")
 
@@ -139,11 +136,10 @@ def _explain(arguments):
     model, _ = load_model(arguments.model)
     if not hasattr(model, "explain"):
         raise ValueError(f"{type(model).__name__} has no strata to explain; fit with --strata.")
-    bunch = _new_data(arguments, model)
-    strata, rows = bunch.strata, getattr(model, "row_strata_", None)
-    if strata is None and rows is not None and len(rows) == bunch.data.shape[0]:
-        strata = model.strata_[rows]
-    found = model.explain(bunch.data, strata=strata, n=arguments.n, **_exposure_for(model, bunch))
+    data, rows = _new_data(arguments, model), getattr(model, "row_strata_", None)
+    if data.strata is None and rows is not None and len(rows) == data.shape[0]:
+        data.strata = model.strata_[rows]
+    found = model.explain(data, n=arguments.n)
     print(tables.as_json(found) if arguments.json else "\n".join(map(harmless, str(found).split("\n"))))
 
 
@@ -178,18 +174,9 @@ def _report(arguments):
     n_rows = len(model.W_) if hasattr(model, "W_") else None
     titles = None if arguments.rows is None else lines_of(arguments.rows, "titles", n_rows, "rows of the model")
     texts = None if arguments.row_texts is None else lines_of(arguments.row_texts, "texts", n_rows, "rows of the model")
-    X, found = None, [titles]
-    if arguments.X is not None:
-        bunch = read_data(arguments, getattr(model, "source_", None))
-        X, names = bunch.data, bunch.feature_names if names is None else names
-        found += [bunch.titles, bunch.row_names]
-        texts = bunch.texts if texts is None else texts
-    titles = next((each for each in (*found, getattr(model, "row_names_", None)) if each is not None), None)
+    X = None if arguments.X is None else _read_for(model, arguments)
+    names = X.feature_names if names is None and X is not None else names
     rows = {"row_names": titles, "row_texts": texts, "title": arguments.heading, "kind": arguments.wording}
-    if X is not None:
-        exposure = _exposure_for(model, bunch)
-        if isinstance(bunch.strata, dict) or exposure:  # those of a single one are in the model
-            rows |= exposure | {"strata": bunch.strata}
     write_report(model, arguments.output, X=X, feature_names=names, **rows)
     print(f"Report written to {arguments.output} ({arguments.output.stat().st_size / 1000:,.0f} kB)")
 

@@ -195,10 +195,11 @@ class DaskFitMixin:
             return super()._validated(X, reset=reset, is_fitted=is_fitted)
         if blocks is None:
             raise TypeError(
-                f"X is a {type(X).__name__}, but fastnmf.dask fits a Dask array, an AnnData of one, open_csr(folder), "
-                "or a list of delayed matrices or of paths of .npz files; use the class of fastnmf for others."
+                f"X is a {type(getattr(X, 'X', X)).__name__}, but fastnmf.dask fits a Dask array, an AnnData of one, "
+                "open_csr(folder), or a list of delayed matrices or of paths of .npz files; use the class of fastnmf "
+                "for others."
             )
-        names = names_of(X) if is_annotated(X) else None
+        names = names_of(X) if is_annotated(X) or blocks.on_disk is not None else None
         for name in ("_layer", "_names", "feature_names_in_"):
             vars(self).pop(name, None)
         vars(self).update({"_layer": X.layer} if isinstance(X, Layer) else {})

@@ -1,7 +1,8 @@
-"""Take the matrix and the labels out of an AnnData or a similar object."""
+"""Take the matrix and the labels out of an AnnData, `Readings`, or a similar object."""
 
 from collections.abc import Mapping
 
+from fastnmf.data.readings import NamedMatrix, Readings, carried
 from fastnmf.data.sentences import shown
 
 
@@ -32,6 +33,8 @@ def with_layer(X, layer):
     """
     if layer is None or isinstance(X, Layer):
         return X
+    if isinstance(X, (Readings, NamedMatrix)):
+        raise ValueError(f"layer={shown(layer)} is chosen when data are read: read(..., layer={shown(layer)}).")
     if not is_annotated(X):
         raise ValueError(
             f"layer={shown(layer)} names a layer of an AnnData, but X is a {type(X).__name__}; leave layer out, or "
@@ -77,8 +80,8 @@ def matrix_of(X):
 
 
 def unpack(X, strata):
-    """Return the matrix of X and the labels of its rows; see `with_labels`."""
-    X, strata = with_labels(X, strata)
+    """Return the matrix of X and the labels of its rows, of readings their own where None are given."""
+    X, strata = with_labels(X, carried(X, strata=strata)["strata"])
     return matrix_of(X), strata
 
 
@@ -112,6 +115,11 @@ def with_labels(X, strata):
         )
     if strata not in table.columns:
         known = ", ".join(repr(name) for name in list(table.columns)[:8])
+        if isinstance(X, (Readings, NamedMatrix)):
+            raise ValueError(
+                f"strata={shown(strata)} is none of the columns that X has for its rows ({known or 'none'}); read it "
+                f"from the file, too, by read(..., strata={shown(strata)})."
+            )
         where = "obs; its" if table is not X else "X; the"
         raise ValueError(f"strata={shown(strata)} is not a column of {where} columns are {known}.")
     return X if table is not X else X.drop(columns=strata), table[strata]

@@ -58,8 +58,8 @@ def check_kind(X, prefix=""):
         raise TypeError(f"{prefix}X is {shown(X)}; expected a matrix (samples x features) of numbers.")
     if isinstance(X, Mapping) and "data" in X:
         raise TypeError(
-            f"{prefix}X is a {type(X).__name__} that holds data and more, as fastnmf.read returns it; pass its matrix, "
-            "X.data, and its labels, strata=X.strata."
+            f"{prefix}X is a {type(X).__name__} that holds data and more; pass fastnmf.Readings(**X), or its matrix, "
+            "X['data'], and its labels, strata=X['strata']."
         )
     if hasattr(X, "chunk_rows"):
         raise TypeError(

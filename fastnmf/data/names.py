@@ -8,8 +8,8 @@ from fastnmf.data.annotated import is_annotated
 
 
 def names_of(X):
-    """Return the names of the columns of an AnnData or a DataFrame, or None where X has none, or some are not text."""
-    names = X.var_names if is_annotated(X) else getattr(X, "columns", None)
+    """Return the names of the columns of an AnnData, a DataFrame or readings, or None: none, or some are not text."""
+    names = X.var_names if is_annotated(X) else getattr(X, "columns", getattr(X, "feature_names", None))
     if names is None or callable(names):
         return None
     names = np.array(list(names), dtype=object)

@@ -18,7 +18,7 @@ from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr, check_unmasked
 from fastnmf.data.sentences import shown
 from fastnmf.data.writing import as_path, replacing
-from fastnmf.typing import FilePath, Labels, Matrix
+from fastnmf.typing import Array, FilePath, Labels, Matrix
 
 _PARTS = ("data", "indices", "indptr")
 _SHAPE, _CHUNK_ROWS = "shape.npy", "chunk_rows.npy"
@@ -279,6 +279,7 @@ class DiskCSR:
     dtype: np.dtype[Any]
     nnz: int
     chunk_rows: int
+    feature_names: Array | None = None  # of the columns, where what wrote the matrix knows them
 
     def __init__(self, folder: FilePath, chunk_rows: int | None = None):
         self.folder, self._files = as_path(folder), {}

@@ -1,8 +1,9 @@
 """Load real data that come in groups, or generate planted data.
 
-Every loader returns a `sklearn.utils.Bunch` with `data` (one row for each sample); most have `feature_names` and
-`strata` (one label for each row), too. The package contains no large data: scikit-learn's fetchers download them,
-`load_docstrings` reads the installed packages, and the user has to provide the files of COIL-20.
+Every loader returns `fastnmf.Readings` with `data` (one row for each sample); most have `feature_names` and `strata`
+(one label for each row), too, which ``StratifiedNMF(20).fit(load_docstrings())`` uses. The package contains no large
+data: scikit-learn's fetchers download them, `load_docstrings` reads the installed packages, and the user has to provide
+the files of COIL-20.
 """
 
 from fastnmf.datasets.images import load_fashion_mnist, load_mnist

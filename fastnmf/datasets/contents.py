@@ -1,13 +1,14 @@
-"""Keys of what the loaders return, for type checkers; at run time they return scikit-learn's Bunch."""
+"""Kinds of `Readings` that the loaders return, with further keys."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastnmf.typing import Array, Bunch, Floats, Integers
+from fastnmf.data.readings import Readings
+from fastnmf.typing import Array, Floats, Integers
 
 
-class Data(Bunch):
+class Data(Readings):
     """Data (n_samples, n_features), sparse or dense, with a description."""
 
     data: Any
@@ -34,6 +35,7 @@ class CountData(Data):
     """Simulated counts of cells, and the truth."""
 
     batch: Array
+    strata: Array
     programs: Floats
     usage: Floats
     program_of_cell: Integers
@@ -59,7 +61,7 @@ class GraphData(Data):
     target_names: Array
 
 
-class HierarchicalData(Bunch):
+class HierarchicalData(Readings):
     """Planted data whose topics form a tree."""
 
     data: Floats

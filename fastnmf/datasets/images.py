@@ -64,7 +64,7 @@ def load_mnist(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, float64 of shape (n_images, 784), grey values 0 to 255, sorted by stratum; `strata`, shape
         (n_images,), names such as ``"1+2"``, or digits with ``strata=None``; `target`, the digits; `image_shape`,
         (28, 28); `feature_names`; `stratum_names`, in the given order; `DESCR`.
@@ -87,8 +87,6 @@ def load_mnist(
     >>> load_mnist().data.shape  # doctest: +SKIP
     (400, 784)
     """
-    from sklearn.utils import Bunch
-
     _check_subset(subset)
     groups = _groups(strata)
     is_number = isinstance(n_per_digit, int | np.integer) and not isinstance(n_per_digit, bool)
@@ -97,7 +95,7 @@ def load_mnist(
     images, digits = _read(subset, "MNIST", data_home_folder(data_home), download_if_missing)
     rows = _chosen(groups, digits, n_per_digit, strata is not None, subset)
     chosen = np.concatenate(rows)
-    return Bunch(
+    return ImageData(
         data=images[chosen].astype(np.float64),
         strata=np.repeat(np.array(list(groups)), [len(part) for part in rows]),
         target=digits[chosen].astype(np.int64),
@@ -127,7 +125,7 @@ def load_fashion_mnist(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, float64 of shape (n_images, 784), grey values 0 to 255; `target`, int64 of shape (n_images,), 0 to 9;
         `target_names`, the kinds of clothing; `strata`, the name of the kind of each image; `stratum_names`, the ten
         names; `image_shape`, (28, 28); `feature_names`; `DESCR`.
@@ -150,12 +148,10 @@ def load_fashion_mnist(
     >>> load_fashion_mnist().data.shape  # doctest: +SKIP
     (10000, 784)
     """
-    from sklearn.utils import Bunch
-
     _check_subset(subset)
     images, kinds = _read(subset, "Fashion-MNIST", data_home_folder(data_home), download_if_missing)
     names = np.array(CLOTHING)
-    return Bunch(
+    return FashionData(
         data=images.astype(np.float64),
         strata=names[kinds],
         target=kinds.astype(np.int64),

@@ -22,7 +22,7 @@ def load_karate_club() -> GraphData:
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, CSR of zeros and ones (34, 34), symmetric, zero on the diagonal; `target`, int (34,), 0 for those who
         stayed with the teacher, 1 for those who went with the officers; `target_names`; `feature_names`, the members'
         numbers in the source, from 1, as text; `DESCR`.
@@ -39,15 +39,13 @@ def load_karate_club() -> GraphData:
     >>> club.data.shape, int(club.data.sum()), club.target.tolist().count(0)
     ((34, 34), 156, 17)
     """
-    from sklearn.utils import Bunch
-
     members, pairs = range(1, 35), []
     for line in _FRIENDS.split(";"):
         one, others = line.split(":")
         pairs += [(int(one), int(other)) for other in others.split()]
     i, j = np.array(pairs).T - 1
     half = sparse.coo_array((np.ones(len(pairs)), (i, j)), shape=(34, 34))
-    return Bunch(
+    return GraphData(
         data=sparse.csr_array(half + half.T),
         target=np.array([int(member not in _WITH_THE_TEACHER) for member in members]),
         target_names=np.array(["teacher", "officers"], dtype=object),

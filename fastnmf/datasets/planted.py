@@ -40,7 +40,7 @@ def make_stratified(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, float64 of shape (sum(sizes), n_features), C-ordered array or CSR; `strata`, integers from 0,
         sorted; `feature_names`; the truth `W` (sum(sizes), n_components), `H` (n_components, n_features) and
         `V` (len(sizes), n_features); `DESCR`.
@@ -62,8 +62,6 @@ def make_stratified(
     >>> bunch.data.shape, bunch.V.shape
     ((7, 5), (2, 5))
     """
-    from sklearn.utils import Bunch
-
     sizes = np.asarray(sizes)
     if sizes.ndim != 1 or sizes.size == 0 or sizes.dtype.kind not in "iu" or sizes.min() < 1:
         raise ValueError("sizes must be a non-empty sequence of positive integers, the rows of each stratum.")
@@ -96,7 +94,7 @@ def make_stratified(
         np.maximum(clean, 0, out=clean)
         if density is not None:
             data.eliminate_zeros()
-    return Bunch(
+    return StratifiedData(
         data=data,
         strata=strata,
         W=W,
@@ -137,10 +135,10 @@ def simulate_counts(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
-        `data`, CSR of float64 counts (n_cells, n_genes); `batch`, text (n_cells,); the truth: `programs`
-        (n_programs, n_genes), rows of sum one, each on a fifth of the genes; `usage` (n_cells, n_programs), expected
-        counts of each programme; `program_of_cell`, the programme used most, also as `target`; `background`
+    bunch : fastnmf.Readings
+        `data`, CSR of float64 counts (n_cells, n_genes); `batch`, text (n_cells,), also as `strata`; the truth:
+        `programs` (n_programs, n_genes), rows of sum one, each on a fifth of the genes; `usage` (n_cells, n_programs),
+        expected counts of each programme; `program_of_cell`, the programme used most, also as `target`; `background`
         (n_batches, n_genes), expected counts, on 30 % of the genes in each batch; `feature_names`; `DESCR`.
 
     Raises
@@ -160,8 +158,6 @@ def simulate_counts(
     >>> bunch.data.shape, bunch.programs.shape, sorted(set(bunch.batch.tolist()))
     ((20, 30), (4, 30), ['batch 0', 'batch 1', 'batch 2'])
     """
-    from sklearn.utils import Bunch
-
     sizes = {"n_cells": n_cells, "n_genes": n_genes, "n_programs": n_programs, "n_batches": n_batches}
     _check(sizes, 1)
     _check({"batch_effect": batch_effect, "dispersion": dispersion, "depth": depth}, 0)
@@ -182,9 +178,11 @@ def simulate_counts(
     mean = background[batch] + usage @ programs
     if dispersion > 0:
         mean = mean * rng.gamma(1 / dispersion, dispersion, mean.shape)
-    return Bunch(
+    labels = np.array([f"batch {b}" for b in range(n_batches)])[batch]
+    return CountData(
         data=sparse.csr_array(rng.poisson(mean).astype(np.float64)),
-        batch=np.array([f"batch {b}" for b in range(n_batches)])[batch],
+        batch=labels,
+        strata=labels,
         programs=programs,
         usage=usage,
         program_of_cell=main,

@@ -44,7 +44,7 @@ def simulate_ratings(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data` (also as `train`) and `test`, csr_array (n_users, n_items) of float64: what is not stored is not known;
         `strata`, text (n_users,); `feature_names` and `row_names`, those of items and users; the truth: `W`
         (n_users, n_components), `H` (n_components, n_items) and `V` (n_strata, n_items); `DESCR`.
@@ -67,8 +67,6 @@ def simulate_ratings(
     >>> bunch.data.shape, bunch.data.nnz, bunch.test.nnz, sorted(set(bunch.strata.tolist()))
     ((50, 40), 400, 100, ['country 0', 'country 1'])
     """
-    from sklearn.utils import Bunch
-
     sizes = {"n_users": n_users, "n_items": n_items, "n_components": n_components, "n_strata": n_strata}
     n_pairs = n_users * n_items if all(isinstance(n, (int, np.integer)) for n in (n_users, n_items)) else 0
     _check(sizes | ({} if n_ratings is None else {"n_ratings": n_ratings}), 1)
@@ -99,7 +97,7 @@ def simulate_ratings(
         sparse.csr_array((rating[part], (row[part], column[part])), shape=(n_users, n_items))
         for part in (~is_test, is_test)
     )
-    return Bunch(
+    return RatingData(
         data=train,
         train=train,
         test=test,

@@ -21,7 +21,7 @@ def load_housing(*, data_home: File = None, download_if_missing: bool = True) ->
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, float64 of shape (2615, 6), in this order: low (MedInc < 1.5, 815 rows), medium
         (4.5 < MedInc < 5, 1492 rows), high (MedInc > 10, 308 rows); `strata`, shape (2615,); `feature_names`;
         `stratum_names`, poorest first; `DESCR`.
@@ -43,7 +43,6 @@ def load_housing(*, data_home: File = None, download_if_missing: bool = True) ->
     (2615, 6)
     """
     from sklearn.datasets import fetch_california_housing
-    from sklearn.utils import Bunch
 
     housing = fetch(fetch_california_housing, "California housing", data_home, download_if_missing)
     table = np.asarray(housing.data, dtype=np.float64)[:, :-2]
@@ -53,7 +52,7 @@ def load_housing(*, data_home: File = None, download_if_missing: bool = True) ->
         "medium": np.flatnonzero((income > 4.5) & (income < 5)),
         "high": np.flatnonzero(income > 10),
     }
-    return Bunch(
+    return TableData(
         data=table[np.concatenate(list(rows.values()))],
         strata=np.repeat(list(rows), [len(r) for r in rows.values()]),
         feature_names=np.asarray(housing.feature_names[:-2], dtype=object),

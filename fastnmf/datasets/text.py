@@ -62,7 +62,7 @@ def load_newsgroups(*, data_home: File = None, download_if_missing: bool = True,
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, CSR float64 of shape (18846, 51840); `strata`, group names as strings, shape (18846,);
         `feature_names`, object array of shape (51840,); `stratum_names`, sorted; `DESCR`.
 
@@ -84,7 +84,6 @@ def load_newsgroups(*, data_home: File = None, download_if_missing: bool = True,
     (18846, 51840)
     """
     from sklearn.datasets import fetch_20newsgroups
-    from sklearn.utils import Bunch
 
     def build():
         corpus = fetch(
@@ -104,7 +103,7 @@ def load_newsgroups(*, data_home: File = None, download_if_missing: bool = True,
     label = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     places = [home / "fastnmf" / "newsgroups.npz", user_cache() / f"newsgroups-{label}.npz"]
     data, strata, names = cached(build, places, version_key(), cache)
-    return Bunch(
+    return TableData(
         data=data,
         strata=strata,
         feature_names=names,
@@ -142,7 +141,7 @@ def load_docstrings(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, CSR float64 of shape (n_documents, n_words); `strata`, import names, shape (n_documents,);
         `feature_names`, object array; `stratum_names`, sorted; `DESCR`.
 
@@ -158,8 +157,6 @@ def load_docstrings(
     >>> bunch.data.shape[0] == bunch.strata.shape[0]
     True
     """
-    from sklearn.utils import Bunch
-
     wanted = DOCSTRING_PACKAGES if packages is None else tuple(packages)
     files = {package: _source_files(package) for package in dict.fromkeys(wanted)}
 
@@ -184,7 +181,7 @@ def load_docstrings(
             status = path.stat()
             key.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
     data, strata, names = cached(build, [user_cache() / "docstrings.npz"], key.hexdigest(), cache)
-    return Bunch(
+    return TableData(
         data=data,
         strata=strata,
         feature_names=names,

@@ -31,7 +31,7 @@ def make_hierarchical(*, noise: float = 0.15, random_state: Seed = None) -> Hier
 
     Returns
     -------
-    sklearn.utils.Bunch
+    fastnmf.Readings
         ``data`` (90, 87), one row for each sample; ``target``, ``target4``, ``target2`` (90,): the block of each sample
         and its groups; ``feature_block`` (87,): the block of each feature.
 
@@ -51,8 +51,6 @@ def make_hierarchical(*, noise: float = 0.15, random_state: Seed = None) -> Hier
     >>> make_hierarchical(random_state=0).data.shape
     (90, 87)
     """
-    from sklearn.utils import Bunch
-
     if not isinstance(noise, numbers.Real) or noise < 0:
         raise ValueError(f"noise={noise!r} is not valid; expected a number >= 0.")
     if isinstance(random_state, np.random.RandomState):
@@ -61,7 +59,7 @@ def make_hierarchical(*, noise: float = 0.15, random_state: Seed = None) -> Hier
     of_sample, of_feature = np.repeat(np.arange(9), WIDTHS), np.repeat(np.arange(9), HEIGHTS)
     s, f = of_sample[:, None], of_feature[None, :]
     mean = np.where(s == f, 4.0, np.where(four[s] == four[f], 2.0, np.where(two[s] == two[f], 1.0, 0.0)))
-    return Bunch(
+    return HierarchicalData(
         data=mean + noise * rng.random(mean.shape),
         target=of_sample,
         target4=four[of_sample],

@@ -27,7 +27,7 @@ def load_coil20(*, data_home: File = None) -> ImageData:
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
+    bunch : fastnmf.Readings
         `data`, float64 of shape (1440, 1024), grey values 0 to 255; `target`, int64 of shape (1440,), the objects 1 to
         20; `strata`, the same; `stratum_names`; `image_shape`, (32, 32); `feature_names`; `DESCR`.
 
@@ -46,10 +46,8 @@ def load_coil20(*, data_home: File = None) -> ImageData:
     >>> load_coil20().data.shape  # doctest: +SKIP
     (1440, 1024)
     """
-    from sklearn.utils import Bunch
-
     pixels, objects = _read(data_home_folder(data_home) / "coil20")
-    return Bunch(
+    return ImageData(
         data=pixels,
         strata=objects,
         target=objects,

@@ -1,6 +1,6 @@
 """Read data as people have them: tables of texts, ratings or numbers, counts of cells, matrices.
 
-`read` goes by the ending of a file. Each kind has its own function here; all return the same kind of `Bunch`.
+`read` goes by the ending of a file. Each kind has its own function here; all return `Readings`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.ondisk import open_csr, save_csr
+from fastnmf.data.ondisk import DiskCSR, open_csr, save_csr
+from fastnmf.data.readings import Readings
 from fastnmf.data.sentences import shown
 from fastnmf.io import cells, columns, matrices, texts
 from fastnmf.io.columns import as_labels, numbers_of, open_table, present, texts_of
@@ -22,24 +23,11 @@ from fastnmf.io.matrices import as_data, read_labels, read_lines, read_matrix
 from fastnmf.io.ratings import codes_of, of_known_items, one_of_each, summed
 from fastnmf.io.rows import Exposure, Rows, Strata, as_names, order_of
 from fastnmf.io.source import DUPLICATES, KINDS, check_given, names_in, record
-from fastnmf.typing import Array, Bunch, File, FilePath, Floats
+from fastnmf.typing import File, FilePath
 
 __all__ = ["Readings", "read", "read_labels", "read_lines", "read_matrix"]
 
 _OF_TABLES = ("texts", "triplets", "table")  # kinds that one file may be read as
-
-
-class Readings(Bunch):
-    """Keys of what `read` returns, for type checkers; at run time it is scikit-learn's Bunch."""
-
-    data: Any
-    strata: Array | dict[str, Array] | None
-    exposure: Floats | None
-    feature_names: Array | None
-    row_names: Array | None
-    texts: Array | None
-    titles: Array | None
-    source: dict[str, Any]
 
 
 def read(
@@ -117,11 +105,13 @@ def read(
 
     Returns
     -------
-    bunch : sklearn.utils.Bunch
-        `data`, csr_array (n_rows, n_features) of float64, or float32 where the file holds that, or an array where the
-        file holds a dense one; `strata` (n_rows,), or a dict of factor -> labels, or None; `exposure` (n_rows,) of
-        float64, or None; `feature_names`, `row_names`, `texts` and `titles`, arrays of str, or None; `source`, a dict
-        of plain values and arrays. An estimator whose attribute ``source_`` is set to it keeps it in its files.
+    found : Readings
+        Pass it on as it is: ``StratifiedNMF(20).fit(found)``. Estimators, reports and selections take it as X, with its
+        labels and names, and a fitted model keeps `source` as ``source_``, also in its file. Its attributes are `data`,
+        csr_array (n_rows, n_features) of float64, or float32 where the file holds that, or an array where the file
+        holds a dense one; `strata` (n_rows,), or a dict of factor -> labels, or None; `exposure` (n_rows,) of float64,
+        or None; `feature_names`, `row_names`, `texts` and `titles`, arrays of str, or None; `source`, a dict of plain
+        values and arrays.
 
     Raises
     ------
@@ -140,10 +130,11 @@ def read(
     >>> path = pathlib.Path(folder.name) / "posts.csv"
     >>> _ = path.write_text("text,group\\nshort posts,a\\nlong posts,b\\n")
     >>> posts = fastnmf.read(path, text="text", strata="group")
-    >>> posts.feature_names.tolist(), posts.strata.tolist(), posts.data.shape
+    >>> posts.feature_names.tolist(), posts.strata.tolist(), posts.shape
     (['long', 'posts', 'short'], ['a', 'b'], (2, 3))
-    >>> fastnmf.read(path, source=posts.source).data.shape
-    (2, 3)
+    >>> model = fastnmf.StratifiedNMF(1, random_state=0).fit(posts)
+    >>> model.transform(fastnmf.read(path, source=model.source_)).shape
+    (2, 1)
     """
     path = input_path(path)
     given = {
@@ -259,10 +250,11 @@ def _with_source(kind, given):
 
 
 def _result(data, source, **values):
-    from sklearn.utils import Bunch
-
     empty = dict.fromkeys(("strata", "exposure", "feature_names", "row_names", "texts", "titles"))
-    return Bunch(**{"data": data} | empty | values | {"source": source})
+    found = Readings(**{"data": data} | empty | values | {"source": source})
+    if isinstance(data, DiskCSR):
+        data.feature_names = found.feature_names  # for fits to the matrix alone
+    return found
 
 
 def _kept(data, folder):
@@ -435,7 +427,8 @@ def _cells(path, given):
         data = _kept((as_data(part, path) for part in parts), given["folder"])
     names = as_names(found.feature_names)
     source = _record("cells", given, {"strata": places.record, "exposure": exposure.column}, feature_names=names)
-    return _result(data, source, feature_names=names, row_names=as_names(found.row_names), **of_rows)
+    of_rows |= {"row_names": as_names(found.row_names)} | ({"annotations": found.obs} if is_annotated else {})
+    return _result(data, source, feature_names=names, **of_rows)
 
 
 def _matrix(path, given):

@@ -499,7 +499,7 @@ def _togetherness(X, columns, n_rows):
 
 
 def group_words(
-    X: Matrix, strata: Labels | str, n: int = 10, *, feature_names: Names | None = None
+    X: Matrix, strata: Labels | str | None = None, n: int = 10, *, feature_names: Names | None = None
 ) -> dict[Any, list[tuple[str, float]]]:
     """Return the words that are over-represented in each group of rows, with their lift; no model is needed.
 
@@ -507,8 +507,8 @@ def group_words(
     ----------
     X : {sparse matrix or array, array-like} of shape (n_samples, n_features)
         Non-negative, such as counts or TF-IDF.
-    strata : array-like of shape (n_samples,), or str
-        Group of each row, or the name of a column of an AnnData or a DataFrame.
+    strata : array-like of shape (n_samples,), or str, default=None
+        Group of each row, or the name of a column of an AnnData or a DataFrame. None: the strata of Readings.
     n : int, default=10
         Maximum number of words of a group.
     feature_names : array-like of shape (n_features,), default=None

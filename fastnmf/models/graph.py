@@ -393,6 +393,9 @@ class GraphNMF(BaseNMF, WithStrata):
     def _options(self):
         return replace(super()._options(), normalize="l2" if self._is_scale_invariant else None)
 
+    def _uses_of_rows(self, is_fit):
+        return ("strata",) if is_fit or self._has_shifts else ()
+
     @property
     def _is_scale_invariant(self):
         """Whether the penalty is scale-invariant; the deprecated `anchor`, if given, takes precedence."""

@@ -22,6 +22,7 @@ from fastnmf.core.thresholds import EXACT_VALUE_BELOW
 from fastnmf.core.warn import warn_of_one_penalty, warn_once
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.design import HasDesign, index_of_rows
+from fastnmf.data.readings import Readings
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
@@ -30,6 +31,7 @@ from fastnmf.models.base.callbacks import fit_callbacks
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative, with_callbacks
 from fastnmf.models.base.nmf import NNDSVD, BaseNMF
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
+from fastnmf.models.base.takes_readings import keep_source
 from fastnmf.typing import Factor, File, Matrix, Seed, Vector
 
 OTHER_DEFAULTS = {"forget_factor": (1.0, 0.7), "n_components": (10, "auto"), "init": ("features", None)}
@@ -488,6 +490,9 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
 
     def _rows_of_block(self, block):
         """Return X and the labels of its rows, or None, of a block."""
+        if isinstance(block, Readings):
+            keep_source(self, block, has_rows=False)
+            block = block.named()
         X, strata = block if isinstance(block, tuple) else (block, None)
         if strata is not None:
             raise ValueError("A block has strata, but this model has none; use MiniBatchStratifiedNMF.")

@@ -11,11 +11,13 @@ from fastnmf.core.warn import first_was, warn_of_y
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.design import HasDesign
 from fastnmf.data.levels import RowsOfDesign
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
 from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.strata_rows import DesignErrorsMixin
+from fastnmf.models.base.takes_readings import keep_source
 from fastnmf.models.minibatch import MiniBatchNMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.typing import Array, Factor, File, Floats, Groups, Matrix, Names, Ranking, Seed, SparseOrDense, Vector
@@ -423,6 +425,9 @@ class MiniBatchStratifiedNMF(DesignErrorsMixin, DesignMixin, InspectionMixin, Mi
     def _rows_of_block(self, block):
         """Return X, and the labels of its rows or a `RowsOfDesign`, of a block."""
         given = block if isinstance(block, Mapping) else {"X": block}
+        if isinstance(block, Readings):
+            keep_source(self, block, has_rows=False)
+            given = {"X": block.named()} | carried(block, **dict.fromkeys(ROWS_OF_BLOCKS[1:]))
         if isinstance(block, tuple):
             given = dict(zip(ROWS_OF_BLOCKS, block, strict=False))
         unknown = [name for name in given if name not in ROWS_OF_BLOCKS]

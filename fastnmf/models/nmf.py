@@ -279,7 +279,7 @@ class NMF(CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrors
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features), or AnnData
+        X : sparse matrix or array (n_samples, n_features), AnnData, or what `fastnmf.read` returns
             Non-negative and finite. float32 is kept; integers and booleans become float64.
         y : ignored
             Present for compatibility with scikit-learn.
@@ -347,7 +347,7 @@ class NMF(CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrors
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features), or AnnData
+        X : sparse matrix or array (n_samples, n_features), AnnData, or what `fastnmf.read` returns
             Non-negative and finite.
         y, W, H, sample_weight, weight, background, layer, checkpoint, checkpoint_every :
             As for `fit`, in the order of scikit-learn.

@@ -399,7 +399,7 @@ class StratifiedNMF(
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features), or AnnData
+        X : sparse matrix or array (n_samples, n_features), AnnData, or what `fastnmf.read` returns
             Non-negative and finite; the rows of all strata, in any order. float32 is kept; integers and booleans become
             float64.
         y : array-like (n_samples,), default=None
@@ -411,7 +411,8 @@ class StratifiedNMF(
             Stratum label of each row, of one kind: numbers, strings or categories. A name is an obs column of an
             AnnData, or a column of a DataFrame, which is then not a feature. None means a single stratum. A frame
             (n_samples, f), a dict of labels, or a list of names crosses several factors, such as year and region:
-            each row then has an intercept and one shift for its level of each factor.
+            each row then has an intercept and one shift for its level of each factor. Where X is what `fastnmf.read`
+            returned, None stands for its own labels, here and in all methods; likewise for its exposure.
         design : sparse matrix, array or DataFrame (n_samples, q), default=None
             In place of `strata`: weights >= 0 of q shifts in each row, Z in ``X ~ Z V + W H``. A variable x from 0 to 1
             takes the two columns x and 1 - x.
@@ -486,7 +487,7 @@ class StratifiedNMF(
 
         Parameters
         ----------
-        X : sparse matrix or array (n_samples, n_features), or AnnData
+        X : sparse matrix or array (n_samples, n_features), AnnData, or what `fastnmf.read` returns
             Non-negative and finite.
         y, sample_weight, strata, design, exposure, W, H, V, weight, background, layer, checkpoint, checkpoint_every :
             As for `fit`.

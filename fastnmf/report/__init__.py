@@ -48,14 +48,15 @@ def write_report(
         The page leaves out what depends on attributes that the model lacks, such as `W_` after `partial_fit`.
     path : str or path
         The file to write; an existing file is replaced when the new one is complete and on the disk.
-    X : sparse matrix or array of shape (n_samples, n_features), default=None
-        The training data, rows in the order of the fit. With them the page also shows whether strata are needed, how
-        much of each stratum is explained and what simpler models explain, topics of repeated text and of function
-        words, coherence, the KKT residual, and features of the example rows.
+    X : sparse matrix or array of shape (n_samples, n_features), AnnData or Readings, default=None
+        The training data, rows in the order of the fit; of Readings also the names, texts and labels of the rows. With
+        them the page also shows whether strata are needed, how much of each stratum is explained and what simpler
+        models explain, topics of repeated text and of function words, coherence, the KKT residual, and features of the
+        example rows.
     feature_names : sequence of str of length n_features, default=None
         Or a vocabulary: name -> column. None: `feature_names_in_`, or else the column numbers.
     row_names : sequence of str of length n_samples, default=None
-        Titles or beginnings of the rows; 160 characters are shown. None: the numbers of the rows.
+        Titles or beginnings of the rows; 160 characters are shown. None: those of X or of the model, or else numbers.
     row_texts : sequence of str of length n_samples, default=None
         Texts of the rows. The page has the first 1,000 characters of each example, or fewer where it has many examples.
     title : str, default=None

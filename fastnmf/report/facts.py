@@ -7,9 +7,10 @@ from scipy import sparse
 
 from fastnmf import metrics
 from fastnmf.data.annotated import is_annotated, matrix_of, with_layer
-from fastnmf.data.matrix import as_csr, as_numbers
+from fastnmf.data.matrix import as_csr, as_numbers, check_kind
 from fastnmf.data.names import check_names, names_of, read_names
 from fastnmf.data.ranking import feature_scores, specific_to_strata, strongest_of
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.shifts import dense_row, mapped
 from fastnmf.metrics.maps import topic_map
 from fastnmf.report.examples import Rows
@@ -187,6 +188,12 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     if not hasattr(model, "components_"):
         raise ValueError(f"A report needs a fitted model; this {type(model).__name__} has no components_: call fit.")
     wording = wording_of(kind, model, X)
+    if isinstance(X, Readings):
+        rows_have |= {name: each for name, each in carried(X, **rows_have).items() if name in _used(model)}
+        row_texts = X.get("texts") if row_texts is None else row_texts
+        row_names = X.get("titles") if row_names is None else row_names
+        row_names = X.get("row_names") if row_names is None else row_names
+    row_names = getattr(model, "row_names_", None) if row_names is None else row_names
     has_levels = isinstance(model.components_, list)  # a hierarchy: the topics of its finest level are listed
     H = np.asarray(model.components_[0] if has_levels else model.components_, dtype=np.float64)
     W = model.S_[0] if has_levels else getattr(model, "W_", None)
@@ -256,6 +263,11 @@ def gather(model, X, feature_names, row_names, title, kind=None, row_texts=None,
     return facts
 
 
+def _used(model):
+    """Return what a report uses of what readings have, beyond what the model keeps: nothing if that is one label."""
+    return model._uses_of_rows(False) if getattr(model, "_is_designed", False) else ()
+
+
 def feature_names_of(model, given, n_features):
     """Return the names of the features as a list: those given, or the model's own, or "feature 0", "feature 1" ..."""
     own = getattr(model, "feature_names_in_", None)
@@ -277,6 +289,7 @@ def _checked(model, X, W, H):
         return None
     check_names(names_of(X), getattr(model, "feature_names_in_", None))
     X = matrix_of(with_layer(X, getattr(model, "_layer", None)) if is_annotated(X) else X)
+    check_kind(X)
     X = as_csr(X) if sparse.issparse(X) else np.asarray(X)
     X = as_numbers(X, "X") if X.dtype == object else X
     if X.ndim != 2 or X.shape[1] != H.shape[1]:

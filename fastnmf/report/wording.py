@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastnmf.data.annotated import is_annotated
+from fastnmf.data.readings import Readings
 from fastnmf.data.sentences import shown
 
 
@@ -38,8 +39,8 @@ def wording_of(kind, model, X):
         if not isinstance(kind, str) or kind not in WORDINGS:
             raise ValueError(f"kind={shown(kind)} is not known; expected one of {', '.join(map(repr, WORDINGS))}.")
         return WORDINGS[kind]
-    source = getattr(model, "source_", None)
+    source = getattr(model, "source_", getattr(X, "source", None))
     found = _OF_SOURCE.get(source.get("kind")) if isinstance(source, Mapping) else None
     if found is None:
-        found = "cells" if is_annotated(X) else "rows"
+        found = "cells" if is_annotated(X) and not isinstance(X, Readings) else "rows"
     return WORDINGS[found]

@@ -16,6 +16,7 @@ from fastnmf.core.thresholds import tiny
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.sentences import shown
 from fastnmf.metrics.ensembles import agreement_of_runs, sample_components
+from fastnmf.models.base.takes_readings import keep_source
 from fastnmf.models.nmf import NMF
 from fastnmf.models.stratified import StratifiedNMF
 from fastnmf.selection.parallel_fits import ParallelFits, is_settled, unit_rows
@@ -202,7 +203,7 @@ def consensus(
     check_verbose("verbose", verbose)
     check_number("density_threshold", density_threshold)
     check_number("neighbors", neighbors, "a share of n_runs from 0 to 1", most=1)
-    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs, design, exposure)
+    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs, design=design, exposure=exposure)
     if has_same_start(setting.estimator.init):
         raise ValueError(
             f"The estimator has init={shown(setting.estimator.init)}, with which all runs are the same; choose "
@@ -213,6 +214,7 @@ def consensus(
     units, usage, losses, sample_labels = (np.array([run[i] for run in runs]) for i in range(4))
     found = _agreement(units, usage, density_threshold, max(1, round(neighbors * n_runs)), of_clusters)
     model, scale = _refitted(setting, found.pop("middle"), of_fit)
+    keep_source(model, X)
     found |= {name: found[name] * scale for name in ("lower", "upper")}
     found |= dict(zip(("cophenetic", "dispersion"), agreement_of_runs(sample_labels), strict=True))
     return Consensus(

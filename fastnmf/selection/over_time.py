@@ -14,6 +14,7 @@ from fastnmf.core.options import check_integer, check_number
 from fastnmf.data.annotated import with_labels, with_layer
 from fastnmf.data.labels import columns_of, distinct, is_crossed, known_labels, place_of, texts_of, values_of
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.blas import single_threaded_blas
 from fastnmf.kernels.jit import threads
@@ -188,7 +189,7 @@ def topics_over_time(
     ----------
     model : NMF, StratifiedNMF or AffineNMF
         Fitted with the squared error, without own components.
-    X : sparse matrix or array (n_samples, n_features), DataFrame, or AnnData
+    X : sparse matrix or array (n_samples, n_features), DataFrame, AnnData, or Readings
         The training data, or new data. Complete.
     time : array-like (n_samples,), or str
         One label for each row, whose sorted order is that of time: numbers, dates, or text such as "2019-07". Or the
@@ -302,10 +303,12 @@ def _rows_of(model, X, time, strata, design, exposure):
         labels = columns_of(strata)[time]
     else:
         labels = with_labels(X, time)[1]
+    given = {"strata": strata, "design": design, "exposure": exposure}
     if hasattr(model, "_rows_given"):
-        X, rows = model._rows_given(X, strata, design, exposure)
+        own = carried(X, **given)
+        given |= {name: own[name] for name in model._uses_of_rows(is_fit=False)}
+        X, rows = model._rows_given(X.named() if isinstance(X, Readings) else X, **given)
     else:
-        given = {"strata": strata, "design": design, "exposure": exposure}
         if unused := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{unused[0]} was given, but {type(model).__name__} does not use it; leave it out.")
         rows = None

@@ -17,6 +17,7 @@ from fastnmf.data.labels import columns_of, encode_labels, is_crossed
 from fastnmf.data.levels import Design
 from fastnmf.data.matrix import as_csr, as_numbers, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
+from fastnmf.data.readings import carried
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.auto_start import random_start
 from fastnmf.models.nmf import NMF
@@ -35,8 +36,8 @@ class ParallelFits:
         All as in `fastnmf.select_rank`.
     n_jobs : int, or None
         As for joblib.
-    design, exposure : default=None
-        As in `fastnmf.select_rank`.
+    **of_design
+        `design` and `exposure` as in `fastnmf.select_rank`, where these are possible.
 
     Attributes
     ----------
@@ -58,7 +59,9 @@ class ParallelFits:
 
     scoring = "loss"
 
-    def __init__(self, X, strata, estimator, n_jobs, design=None, exposure=None):
+    def __init__(self, X, strata, estimator, n_jobs, **of_design):
+        rows = carried(X, strata=strata, **of_design)
+        strata, design, exposure = (rows.get(name) for name in ("strata", "design", "exposure"))
         X, strata = with_labels(X, strata)
         if isinstance(exposure, str):
             X, exposure = with_labels(X, exposure)

@@ -239,7 +239,7 @@ def select_rank(
     check_integer("n_repeats", n_repeats)
     check_integer("n_restarts", n_restarts, 0)
     check_verbose("verbose", verbose)
-    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs, design, exposure)
+    setting = ParallelFits(with_layer(X, layer), strata, estimator, n_jobs, design=design, exposure=exposure)
     method, setting.scoring = method_for(method, setting), scoring
     options = setting.estimator._options()
     if scoring != "loss" and not (options.is_counts or options.is_kullback_leibler):

@@ -16,6 +16,7 @@ from fastnmf.core.remote import MAPPED_ABOVE
 from fastnmf.core.shares import Order
 from fastnmf.core.updates import HALS
 from fastnmf.data.ondisk import DiskCSR
+from fastnmf.data.readings import Readings
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -81,7 +82,7 @@ def estimate(
 
     Parameters
     ----------
-    X_or_shape : sparse matrix, DiskCSR or tuple of two int
+    X_or_shape : sparse matrix, DiskCSR, Readings of one, or tuple of two int
         The data, or their shape (n_samples, n_features).
     n_components : int, default=10
     n_entries : int, default=None
@@ -113,6 +114,8 @@ def estimate(
         check_integer(name, value)
     if n_threads is not None:
         check_integer("n_threads", n_threads)
+    if isinstance(X_or_shape, Readings):
+        X_or_shape = X_or_shape.data
     if isinstance(X_or_shape, tuple):
         if n_entries is None:
             raise ValueError(f"estimate was given the shape {X_or_shape} and no n_entries, the number of non-zeros.")

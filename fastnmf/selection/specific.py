@@ -14,6 +14,7 @@ from fastnmf.data.labels import distinct, encode_labels, known_labels, texts_of,
 from fastnmf.data.layout import row_index
 from fastnmf.data.matrix import as_csr, as_matrix
 from fastnmf.data.names import names_of, read_names
+from fastnmf.data.readings import carried
 from fastnmf.data.sentences import shown
 from fastnmf.data.shifts import as_read
 from fastnmf.models.base.for_checkers import Bunch
@@ -84,7 +85,7 @@ class SpecificFeatures(Bunch):
 
 def specific_features(
     X: Matrix,
-    strata: Labels,
+    strata: Labels | None = None,
     model: Any = None,
     *,
     n: int = 10,
@@ -108,10 +109,11 @@ def specific_features(
 
     Parameters
     ----------
-    X : sparse matrix or array (n_samples, n_features), DataFrame, or AnnData
+    X : sparse matrix or array (n_samples, n_features), DataFrame, AnnData, or Readings
         Non-negative, finite.
-    strata : array-like (n_samples,), or str
-        One label per row, at least two different ones; or the name of a column of the DataFrame, or of obs.
+    strata : array-like (n_samples,), or str, default=None
+        One label per row, at least two different ones; or the name of a column of the DataFrame, or of obs. None: those
+        of Readings.
     model : fitted estimator, default=None
         What the shared topics explain is removed first: a model ``X ~ W H``, or ``W H + 1 vᵀ``, fitted without labels,
         such as `NMF` or `AffineNMF`. None: nothing is removed, and the question is which features are more frequent.
@@ -180,6 +182,7 @@ def specific_features(
     check_integer("n", n)
     check_integer("n_shuffles", n_shuffles, 0)
     check_number("level", level, "a number from 0 to 1", 1.0)
+    strata = carried(X, strata=strata)["strata"]
     if strata is None:
         raise ValueError("specific_features was given no strata; pass strata, one label per row.")
     table, strata = with_labels(X, strata)

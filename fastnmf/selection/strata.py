@@ -14,6 +14,7 @@ from fastnmf.core.options import check_choice, check_integer, check_number, chec
 from fastnmf.core.warn import warn
 from fastnmf.data.annotated import with_layer
 from fastnmf.data.labels import values_of
+from fastnmf.data.readings import carried
 from fastnmf.data.sentences import shown
 from fastnmf.models.affine import AffineNMF
 from fastnmf.models.base.for_checkers import Bunch
@@ -155,7 +156,7 @@ class StrataSelection(Bunch):
 
 def select_strata(
     X: Matrix,
-    strata: Labels,
+    strata: Labels | None = None,
     n_components: int | Iterable[int] = (5, 10),
     *,
     n_own: int | Iterable[int] = (1, 2),
@@ -191,11 +192,11 @@ def select_strata(
 
     Parameters
     ----------
-    X : sparse matrix or array (n_samples, n_features), DataFrame, or AnnData
+    X : sparse matrix or array (n_samples, n_features), DataFrame, AnnData, or Readings
         Non-negative.
-    strata : array-like (n_samples,), or str
-        Label of each row, at least two different ones; or the name of a column of obs or of a DataFrame. Folds are
-        drawn within strata.
+    strata : array-like (n_samples,), or str, default=None
+        Label of each row, at least two different ones; or the name of a column of obs or of a DataFrame. None: those of
+        Readings. Folds are drawn within strata.
     n_components : int or iterable of int, default=(5, 10)
         Numbers of components to try. ``"none"`` also tries each plus the number of strata (at most 20); ``"own"`` also
         tries the numbers of `n_own`.
@@ -362,8 +363,12 @@ def _base(X, strata, estimator, beta_loss, n_jobs):
     X, strata, estimator, beta_loss, n_jobs :
         As in `select_strata`.
     """
+    rows = carried(X, strata=strata, exposure=None)
+    strata = rows["strata"]
     if strata is None:
         raise ValueError("select_strata was given no strata; pass strata, one label per row.")
+    if rows["exposure"] is not None:
+        raise ValueError("X has an exposure, without which select_strata compares models; set X.exposure = None.")
     if estimator is not None and not isinstance(estimator, StratifiedNMF):
         raise TypeError(f"estimator={shown(estimator)} is not supported here; expected a StratifiedNMF, or None.")
     wanted = StratifiedNMF() if estimator is None else clone(estimator)

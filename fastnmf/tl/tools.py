@@ -12,7 +12,6 @@ import scipy.sparse as sp
 
 from fastnmf.core.init.start_from import labels_of_shifts
 from fastnmf.core.options import check_integer
-from fastnmf.data.names import numbered
 from fastnmf.data.ondisk import open_csr, save_csr
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.chunked import refuse
@@ -296,7 +295,7 @@ def _run(
     elif source.is_lazy:
         from fastnmf import dask
 
-        parameters = _named_by_number(model, source).get_params(deep=False)
+        parameters = model.get_params(deep=False)
         model = getattr(dask, kind.__name__)(**parameters).fit(source, **rows).to_local(weights=True)
         found = {}
     elif source.is_in_file:
@@ -323,13 +322,6 @@ def _model(kind, n_components, parameters):
     return kind(n_components, **parameters)
 
 
-def _named_by_number(model, source):
-    """Return the model with column numbers in place of the names in `seed_features`, for data without names."""
-    if model.seed_features is None:
-        return model
-    return model.set_params(seed_features=numbered(model.seed_features, list(source.var_names)))
-
-
 def _fitted_from_file(model, source, rows, chunk_rows):
     """Return the model, fitted to a temporary copy of the fitted genes, chunk by chunk.
 
@@ -343,14 +335,15 @@ def _fitted_from_file(model, source, rows, chunk_rows):
         ``strata`` and ``exposure``, as far as given.
     chunk_rows : int, or None
     """
-    model = _named_by_number(model, source)
     refuse(model, rows, model._checked_options(), "adata is in a file", "pass adata.to_memory()")
     blocks = source.blocks(fitted=True)
     first = next(blocks)
     usual = int(_CHUNK_ENTRIES * first.shape[0] / max(first.nnz, 1))
     with tempfile.TemporaryDirectory(prefix="fastnmf-", ignore_cleanup_errors=True) as folder:
         save_csr(chain([first], blocks), folder, columns=min(chunk_rows or max(usual, 1), len(source.obs)))
-        model.fit(open_csr(folder), **rows)
+        X = open_csr(folder)
+        X.feature_names = source.var_names
+        model.fit(X, **rows)
         model.W_ = np.array(model.W_)  # it may be in a temporary file
     return model
 

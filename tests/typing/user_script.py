@@ -127,9 +127,9 @@ def others(X: NDArray[np.float64], labels: list[str], folder: Path) -> None:
     table = folder / "posts.csv"
     table.write_text("text,group\nlong posts,a\nshort posts,b\n")
     posts = fastnmf.read(table, text="text", strata="group", vectorizer={"min_df": 1})
-    of_posts = NMF(1).fit(posts.data)
-    of_posts.source_ = posts.source
-    print(posts.feature_names, posts.strata, fastnmf.read(table, source=of_posts.source_).data.shape)
+    of_posts = StratifiedNMF(1).fit(posts)
+    new = fastnmf.read(table, source=of_posts.source_)
+    print(posts.feature_names, posts.strata, new.data.shape, of_posts.transform(new[:1]).sum(), new.shape[0] + 1)
     batches = MiniBatchNMF(2).fit_blocks(fastnmf.open_csr(folder / "matrix").blocks(4), n_passes=2).partial_fit(X)
     steps: int = batches.n_steps_ + rows + columns
     strata = MiniBatchStratifiedNMF(2).partial_fit(X, strata=labels).set_params(forget_factor=0.5)

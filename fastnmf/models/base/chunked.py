@@ -25,6 +25,7 @@ from fastnmf.data.design import HasDesign, Membership
 from fastnmf.data.design_matrix import check_range
 from fastnmf.data.labels import encode_labels, known_labels
 from fastnmf.data.levels import RowsOfDesign
+from fastnmf.data.names import check_names, names_of
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.sentences import shown
 from fastnmf.kernels.jit import threads
@@ -45,6 +46,8 @@ class ChunkedFitMixin(AutoStartMixin):
             raise ValueError(f"X of shape {X.shape} is empty; at least one row and one column are required.")
         for name in ("_layer", "_names", "feature_names_in_"):
             vars(self).pop(name, None)
+        if (names := names_of(X)) is not None:
+            vars(self).update(_names=names, feature_names_in_=names)
         self.n_features_in_ = X.shape[1]
         return X
 
@@ -126,6 +129,7 @@ class ChunkedFitMixin(AutoStartMixin):
         X : DiskCSR
         strata : array-like (n_samples,), or RowsOfDesign whose rows are encoded, or None
         """
+        check_names(names_of(X), getattr(self, "feature_names_in_", None))
         self._check_fitted(X.shape[1])
         is_design = isinstance(strata, RowsOfDesign)
         if not is_design:

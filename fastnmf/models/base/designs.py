@@ -30,6 +30,7 @@ from fastnmf.data.levels import Design, RowsOfDesign
 from fastnmf.data.matrix import as_matrix
 from fastnmf.data.ondisk import DiskCSR
 from fastnmf.data.ranking import feature_scores, strongest_of
+from fastnmf.data.readings import CARRIED
 from fastnmf.data.sentences import shown
 from fastnmf.data.strata import Strata
 from fastnmf.kernels.jit import threads
@@ -42,6 +43,7 @@ from fastnmf.models.base.inspection import unscaled_errors
 from fastnmf.models.base.nmf import BaseNMF
 from fastnmf.models.base.own_given import place_of_own
 from fastnmf.models.base.ratings import RatingsMixin
+from fastnmf.models.base.takes_readings import taking_readings
 from fastnmf.typing import Groups, Matrix, Names, SparseOrDense, Vector
 
 
@@ -101,6 +103,12 @@ class DesignMixin:
         found = Design(kept["kind"], kept["factors"], levels, self.shift_names_, kept["has_exposure"], sizes)
         found.own = kept.get("own")
         return found
+
+    def _uses_of_rows(self, is_fit):
+        if is_fit or not self._is_designed:
+            return CARRIED if is_fit else ("strata",)
+        design = self._fitted_design()
+        return ("design" if design.kind == "matrix" else "strata", *("exposure",) * design.has_exposure)
 
     def _rows_given(self, X, strata, design, exposure, *, is_fit=False):
         """Return X, without columns that `strata` names, and the labels of its rows or a `RowsOfDesign`.
@@ -264,6 +272,7 @@ class DesignMixin:
 
     @available_if(ignores_classes)
     @atomic_fit
+    @taking_readings
     def partial_fit(
         self,
         X: Matrix,

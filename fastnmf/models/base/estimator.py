@@ -41,6 +41,7 @@ from fastnmf.models.base.fitted_state import check_fitted_arrays, is_fitted_name
 from fastnmf.models.base.for_checkers import BaseEstimator, CallbackSupportMixin, with_callbacks
 from fastnmf.models.base.representation import RepresentationMixin
 from fastnmf.models.base.routing import shorten_request_help
+from fastnmf.models.base.takes_readings import take_readings
 from fastnmf.models.base.top_features import feature_names_for, names_to_keep
 from fastnmf.typing import Array, Factor, File, FilePath, Integers, Matrix, Names
 
@@ -116,7 +117,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
     history_: dict[str, Array]
     n_features_in_: int
     feature_names_in_: Array
-    source_: dict[str, Any]  # that of what fastnmf.read read, where the user sets it; files keep it
+    source_: dict[str, Any]  # how X was read, of a fit to what fastnmf.read returned; files keep it
+    row_names_: Array  # of the rows of the fit, where that had them
 
     _constraints, _fixed, _not_free, _continued, _fitted_shapes = {}, {}, (), {}, {}
     _private_state = ("_n_components", "_fitted_rows", "_names", "_statistics", "_layer")
@@ -125,6 +127,7 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        take_readings(cls)
         make_fits_atomic(cls)
         shorten_request_help(cls)
 
@@ -141,6 +144,10 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         return self._is_signed
 
     # ---------------------------------------------------------------- parameters and data
+
+    def _uses_of_rows(self, is_fit):
+        """Return what a fit, or the fitted model for new rows, uses of what `Readings` have: names of arguments."""
+        return (*("strata",) * self._has_shifts, *("sample_weight",) * is_fit)
 
     def _set(self, parameters):
         """Set the parameters of ``__init__`` as attributes, unchanged, as scikit-learn requires, from a dict."""
@@ -267,6 +274,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
         given |= {} if strata is None else {"strata": strata}
         if self._goes_on(options):
             check_names(names_of(X), getattr(self, "feature_names_in_", None), "the fit that warm_start continues from")
+        for name in ("source_", "row_names_"):  # with warm_start those of the data before
+            vars(self).pop(name, None)
         X = self._validated(X, reset=True)
         with (
             threads(options.n_threads),
@@ -498,8 +507,8 @@ class Estimator(RepresentationMixin, CallbackSupportMixin, BaseEstimator):
 
         The file is an ``.npz`` without pickles: reading it cannot run code, and ``numpy.load(path)["components_"]``
         works, too. It holds the class, all parameters, all fitted attributes, the statistics from which `partial_fit`
-        continues, `source_` if it was set to the source of what `fastnmf.read` returned, and the version. An existing
-        file is replaced only when the new one is complete and on disk.
+        continues, of a fit to what `fastnmf.read` returned how that was read and its names, and the version. An
+        existing file is replaced only when the new one is complete and on disk.
 
         Parameters
         ----------

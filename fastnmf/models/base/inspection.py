@@ -187,7 +187,7 @@ class InspectionMixin:
             specific: Mapping[str, Any] | None = None,
         ) -> StrataFeatures: ...
 
-    def estimate_shifts(self, X: Matrix, strata: Labels) -> tuple[Array, Floats]:
+    def estimate_shifts(self, X: Matrix, strata: Labels | None = None) -> tuple[Array, Floats]:
         """Estimate the shifts of strata that were absent in fit, from their rows.
 
         Minimises ``||A - 1 vᵀ - W H||² + 5 ||v - v̄||²`` over v, W >= 0 for every new stratum A separately: H is that of

@@ -134,7 +134,7 @@ class PartialFitMixin:
             self._smooth(statistics)
             self._learn(statistics, data, options)
         self._statistics, self.n_steps_ = statistics, getattr(self, "n_steps_", 0) + 1
-        self._delete_attributes("W_", "row_strata_", "_fitted_sums")
+        self._delete_attributes("W_", "row_strata_", "row_names_", "_fitted_sums")
         self._show(options)
         return self
 

@@ -108,8 +108,8 @@ class RepresentationMixin:
         Parameters
         ----------
         row_names : array-like (n_samples,), default=None
-            Names of the training rows, such as the index of a DataFrame or `obs_names` of an AnnData. None: their
-            numbers.
+            Names of the training rows, such as the index of a DataFrame or `obs_names` of an AnnData. None: those that
+            the model keeps, or else their numbers.
         feature_names : array-like (n_features,), default=None
             As in `summary`.
 
@@ -153,6 +153,7 @@ class RepresentationMixin:
             make = pandas.DataFrame.sparse.from_spmatrix if sp.issparse(shifts) else pandas.DataFrame
             frames.strata = make(shifts, labels_of_shifts(self), names)
         if W is not None:
+            row_names = getattr(self, "row_names_", None) if row_names is None else row_names
             index = None if row_names is None else list(row_names)
             if index is not None and len(index) != len(W):
                 raise ValueError(f"row_names has {len(index)} names for {len(W)} rows; give one for each.")

@@ -17,6 +17,7 @@ from fastnmf.core.shifts import normalize_components
 from fastnmf.data.annotated import unpack, with_labels, with_layer
 from fastnmf.data.labels import known_labels
 from fastnmf.data.matrix import as_csr
+from fastnmf.data.readings import Readings
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.estimator import Estimator, continued
 from fastnmf.models.base.for_checkers import Callback, ClassNamePrefixFeaturesOutMixin, Runs, TransformerMixin
@@ -280,6 +281,8 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             if not hasattr(tasks, "__iter__") or isinstance(tasks, (str, bytes)):
                 raise TypeError(f"tasks is {shown(tasks)}; expected a list of matrices, or of pairs (X, strata).")
             tasks = [task if isinstance(task, tuple) and len(task) == 2 else (task, None) for task in tasks]
+            if not self._uses_of_rows(is_fit=True):  # of labels
+                tasks = [(task.named() if isinstance(task, Readings) else task, labels) for task, labels in tasks]
             tasks = [unpack(with_layer(task, layer), labels) for task, labels in tasks]
         with side_by_side(self.n_jobs) as self._each:
             self._fit(
@@ -443,6 +446,9 @@ class MetaNMF(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator, Runs
             tol=self.inner_tol,
         )
         return model.fit(X, **as_argument(strata, model))
+
+    def _uses_of_rows(self, is_fit):
+        return ("strata",) if self._base()._has_shifts else ()
 
     def _base(self):
         """Return the estimator, not fitted, with the number of threads of this fit."""
