@@ -91,7 +91,7 @@ def check_kind(X, prefix=""):
         raise ValueError(
             f"{prefix}Complex data not supported: X has dtype {array.dtype}. Take its real part, or its modulus."
         )
-    if kind in ("U", "S"):
+    if kind and kind in "USTMmV":
         raise TypeError(f"{prefix}X has dtype {array.dtype}; only real numbers can be factorised. Convert X to float.")
     if kind == "O":
         as_numbers(array.data if sp.issparse(array) else array, f"{prefix}X")

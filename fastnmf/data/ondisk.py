@@ -147,6 +147,8 @@ def save_csr(X: Matrix | Iterable[Matrix], folder: FilePath, *, columns: int | N
     if not hasattr(X, "__iter__") and not sp.issparse(X):
         raise TypeError(f"save_csr was given a {type(X).__name__}; give a matrix, or an iterable of blocks of rows.")
     folder, written, n_rows, n_columns, end = as_path(folder), {}, 0, None, 0
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; give the path of a folder, or of one that does not exist yet.")
     with ExitStack() as stack:
         for block in [X] if sp.issparse(X) or hasattr(X, "ndim") else X:
             block = _as_block(matrix_of(block))

@@ -93,6 +93,8 @@ def as_path(path):
         raise TypeError(f"The path is {shown(path)}; expected a string or a Path.")
     if "\0" in os.fspath(path):
         raise ValueError(f"The path {shown(path)} contains a null character, which file names cannot have; remove it.")
+    if not os.fspath(path):
+        raise ValueError("The path is empty; give the path of a file or a folder.")
     return Path(path)
 
 

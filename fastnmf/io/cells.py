@@ -14,12 +14,14 @@ from fastnmf.data.annotated import matrix_of
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.sentences import shown
 from fastnmf.io.columns import as_labels
-from fastnmf.io.files import check_declared, check_n_rows, known_name, open_text, package
+from fastnmf.io.files import check_declared, check_n_rows, input_path, known_name, one_sentence, open_text, package
 from fastnmf.io.matrices import read_matrix
 
 ENDINGS = (".h5ad", ".h5")
 _GENES = "Gene Expression"  # the type of features that are counts of genes, where there are several types
 _MOST_TIMES = 10_000  # how many bytes a stored one may become: zeros compress well
+_REMEDY = "; write it again with anndata"
+_MARKS = {"True": True, "1": True, "1.0": True, "False": False, "0": False, "0.0": False}
 _BLOCK_BYTES = 1 << 26  # of the rows that are read together
 
 
@@ -81,7 +83,7 @@ def open_h5ad(path, *, layer=None, raw=False, use_highly_variable=False):
     if file.attrs.get("encoding-type") != "anndata":
         found.close()
         found = _Legacy(path)
-    with _closed_on_error(found):
+    with _closed_on_error(found), one_sentence(path, "an .h5ad", _REMEDY):
         found.take(layer, raw)
         if use_highly_variable:
             found.choose(_highly_variable(found, path))
@@ -91,11 +93,19 @@ def open_h5ad(path, *, layer=None, raw=False, use_highly_variable=False):
 def _highly_variable(cells, path):
     """Return the positions of the features that ``var`` marks."""
     known_name("highly_variable", list(map(str, cells.highly.columns)), f"column of var in {path}")
-    chosen = cells.highly.index[cells.highly["highly_variable"].to_numpy(dtype=bool)]
-    found = np.flatnonzero(np.isin(cells.feature_names, chosen.to_numpy(dtype=object)))
-    if not len(found):
+    marks = cells.highly["highly_variable"]
+    is_marked = [_MARKS.get(str(mark)) for mark in marks.mask(marks.isna(), False).tolist()]
+    if None in is_marked:
+        mark = marks.iloc[is_marked.index(None)]
+        raise ValueError(
+            f"highly_variable in var of {path} has {shown(mark)}; expected true or false for each feature."
+        )
+    names, is_marked = cells.highly.index.to_numpy(dtype=object), np.array(is_marked)
+    if not np.array_equal(names, cells.feature_names):  # those of raw
+        is_marked = np.isin(cells.feature_names, names[is_marked])
+    if not is_marked.any():
         raise ValueError(f"No feature of {path} is highly variable; leave use_highly_variable out.")
-    return found
+    return np.flatnonzero(is_marked)
 
 
 @contextmanager
@@ -111,7 +121,7 @@ def open_10x_h5(path):
     """Return the `Cells` of an .h5 file of Cell Ranger, of version 2 or 3."""
     package("h5py", "anndata", path)
     found = _TenX(_open(path), path)
-    with _closed_on_error(found):
+    with _closed_on_error(found), one_sentence(path, "an .h5 of 10x Genomics"):
         found.take()
     return found
 
@@ -126,7 +136,7 @@ def read_10x_folder(folder):
     ValueError
         A part is missing or is there twice, or they are of different lengths.
     """
-    parts = {what: _part(folder, *names) for what, names in _PARTS.items()}
+    parts = {what: input_path(_part(folder, *names)) for what, names in _PARTS.items()}
     X = read_matrix(parts["matrix"], transpose=True)  # a column is a cell there
     barcodes = [fields[0] for fields in _fields(parts["barcodes"])]
     features = _fields(parts["features"])
@@ -189,13 +199,8 @@ def _name_features(cells, ids, names, types):
 def _open(path):
     import h5py
 
-    try:
+    with one_sentence(path, "HDF5"):
         return h5py.File(path, "r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be read as HDF5 ({said}); write it again.") from None
 
 
 class _OnDisk(Cells):
@@ -230,7 +235,9 @@ class _OnDisk(Cells):
             self._check(group[name])
         self.indptr = group["indptr"][:]
         size = self.shape[form == "csc"]
-        if len(self.indptr) != size + 1 or len(group["data"]) != len(group["indices"]):
+        n_stored = len(group["data"])
+        fits = len(self.indptr) == size + 1 and n_stored == len(group["indices"])
+        if not fits or self.indptr[0] != 0 or self.indptr[-1] != n_stored:
             raise ValueError(
                 f"The arrays of {group.name} in {self.path} do not fit its shape {self.shape}; write the file again."
             )
@@ -241,14 +248,18 @@ class _OnDisk(Cells):
     def blocks(self):
         """Yield CSR, or arrays, of consecutive cells, all features."""
         if self.form == "csc":
-            parts = (self.group["data"][:], self.group["indices"][:], self.indptr)
-            yield as_csr(sp.csc_array(parts, shape=self.stored_shape), f"{self.path}: X")
+            with one_sentence(self.path, "HDF5"):
+                parts = (self.group["data"][:], self.group["indices"][:], self.indptr)
+                found = as_csr(sp.csc_array(parts, shape=self.stored_shape), f"{self.path}: X")
+            yield found
             return
         n_rows = self.shape[0]
         width = 8 * self.stored_shape[1] if self.form == "array" else 16 * len(self.group["data"]) // max(1, n_rows)
         step = max(1, _BLOCK_BYTES // max(1, width))
-        for lo in range(0, n_rows, step):
-            yield self._rows(lo, min(lo + step, n_rows))
+        for lo in range(0, max(n_rows, 1), step):  # of no rows one block, too
+            with one_sentence(self.path, "HDF5"):
+                found = self._rows(lo, min(lo + step, n_rows))
+            yield found
 
     def _rows(self, lo, hi):
         if self.form == "array":
@@ -302,11 +313,8 @@ class _Legacy(Cells):
     def __init__(self, path):
         import anndata
 
-        try:
+        with one_sentence(path, "an .h5ad", _REMEDY):
             self.cells = anndata.read_h5ad(path)
-        except Exception as error:
-            said = " ".join(str(error).split()).rstrip(".")[:200]
-            raise ValueError(f"{path} cannot be read as an .h5ad ({said}); write it again with anndata.") from None
         self.path = path
 
     def take(self, layer, raw):
@@ -334,7 +342,7 @@ class _TenX(_OnDisk):
     def take(self):
         """Take the counts and the names."""
         file, path = self.file, self.path
-        groups = [name for name in file if "barcodes" in file[name] and "indptr" in file[name]]
+        groups = [name for name in file if hasattr(file[name], "keys") and {"barcodes", "indptr"} <= file[name].keys()]
         if len(groups) != 1:
             what = f"the genomes {', '.join(groups)}; write one of them to its own file" if groups else "none"
             raise ValueError(

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastnmf.data.labels import plain, read_labels
 from fastnmf.data.sentences import shown
-from fastnmf.io.files import ending, known_name, open_text, package
+from fastnmf.io.files import ending, known_name, one_sentence, open_text, package
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".csv.gz": ",", ".tsv.gz": "\t"}
 JSON_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -57,9 +57,11 @@ class Table:
         What the numbers of rows in messages count.
     is_typed : bool
         Whether the file tells numbers from text.
+    index : sequence of str
+        The columns that the file says are an index, and so no features.
     """
 
-    place, is_typed = "line", True
+    place, is_typed, index = "line", True, ()
 
     def known(self, *wanted):
         """Raise ValueError unless these are columns, each there once."""
@@ -210,29 +212,35 @@ class _Parquet(Table):
     def __init__(self, path):
         self.path = path
         parquet = package("pyarrow.parquet", "io", path)
-        try:
+        with one_sentence(path, "Parquet"):
             self.file = parquet.ParquetFile(path)
-        except Exception as error:  # of pyarrow's own kinds
-            raise self._unreadable(error) from None
         self.names = list(self.file.schema_arrow.names)
+        self.index = [name for name in _index_of(self.file.schema_arrow.metadata) if name in self.names]
 
-    def _unreadable(self, error):
-        said = " ".join(str(error).split()).rstrip(".")
-        return ValueError(f"{self.path} cannot be read as Parquet ({said}); write it again.")
+    def index_column(self):
+        """Return the column that pandas wrote as the index, whatever its name, else as other tables do."""
+        return self.index[0] if len(self.index) == 1 else None if self.index else super().index_column()
 
     def _chunks(self, wanted, n_rows):
         batches, begin = self.file.iter_batches(n_rows, columns=wanted), 1
         while True:
-            try:
+            with one_sentence(self.path, "Parquet"):
                 batch = next(batches, None)
                 if batch is None:
                     return
                 columns = {name: _values(batch.column(name)) for name in wanted}
-            except Exception as error:
-                raise self._unreadable(error) from None
             if batch.num_rows:
                 yield range(begin, begin + batch.num_rows), columns
             begin += batch.num_rows
+
+
+def _index_of(metadata):
+    """Return the names of the columns that hold the index of the frame that pandas wrote, as it notes them."""
+    try:
+        noted = json.loads((metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    except (ValueError, AttributeError):  # not as pandas notes them
+        return []
+    return [name for name in noted if isinstance(name, str)] if isinstance(noted, list) else []
 
 
 def _values(column):
@@ -302,18 +310,29 @@ def numbers_of(table, name, places, values):
     """
     try:
         found = np.fromiter(map(float, values), np.float64, len(values))
-        if np.isfinite(found).all():
+        if np.isfinite(found).all() and not has_underscore(values):
             return found
     except (TypeError, ValueError, OverflowError):
         pass
+    values = values.tolist() if isinstance(values, np.ndarray) else values
     place, value = next(pair for pair in zip(places, values, strict=True) if not _is_finite(pair[1]))
     what = "is missing" if is_missing(value) else f"is {shown(value)}"
     raise table.wrong(place, f"has no number: {name!r} {what}; expected a finite number")
 
 
+def has_underscore(values):
+    """Tell whether a text among the values has an underscore: Python takes 1_0 for 10, and other programs do not."""
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "OU":
+        return False
+    try:
+        return "_" in "".join(values)
+    except TypeError:  # not all are text
+        return any(isinstance(value, str) and "_" in value for value in values)
+
+
 def _is_finite(value):
     try:
-        return math.isfinite(float(value))
+        return math.isfinite(float(value)) and not has_underscore([value])
     except (TypeError, ValueError, OverflowError):
         return False
 

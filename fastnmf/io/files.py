@@ -7,9 +7,10 @@ import os
 import zlib
 from contextlib import contextmanager
 
-from fastnmf.data.sentences import nearest, shown
+from fastnmf.data.sentences import cut, nearest, shown
 from fastnmf.data.writing import as_path
 
+_LONGEST = 200  # characters of what another package says
 _ROOM = 50 << 20  # bytes that any file may take, however small it is
 
 
@@ -66,6 +67,35 @@ def known_name(name, known, what):
     raise ValueError(f"{shown(name)} is not a {what} (available: {listed or 'none'}); {hint}")
 
 
+@contextmanager
+def one_sentence(path, what, remedy="; write it again"):
+    """Turn what other packages raise in the block into one sentence; our own sentences name the file, and pass.
+
+    Parameters
+    ----------
+    path : path
+        The file that is read.
+    what : str
+        What it is read as, for the message: "HDF5".
+    remedy : str, default="; write it again"
+        End of the sentence.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, in whatever way.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError, MemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if isinstance(error, (ValueError, TypeError)) and str(path) in said:
+            raise
+        raise ValueError(f"{path} cannot be read as {what} ({cut(said, _LONGEST)}){remedy}.") from error
+
+
 def check_declared(path, n_bytes, n_stored, ratio=1):
     """Raise ValueError where a header declares more bytes than the stored ones can hold, before memory is taken.
 
@@ -106,8 +136,10 @@ def open_text(path, encoding=None):
         The bytes are not of this encoding, there is no such encoding, or a .gz is not compressed, or damaged.
     """
     is_compressed = path.name.lower().endswith(".gz")
+    if encoding is not None and not (isinstance(encoding, str) and encoding.isprintable()):
+        raise TypeError(f"encoding={shown(encoding)} is not valid; expected the name of one, such as 'latin-1'.")
     try:
-        with _open_binary(path, is_compressed) as binary:
+        with open_binary(path) as binary:
             begin = binary.peek(2)[:2]
             if begin == b"\x1f\x8b" and not is_compressed:
                 raise ValueError(f"{path} is compressed with gzip; rename it to end in .gz.")
@@ -115,6 +147,8 @@ def open_text(path, encoding=None):
             yield file
     except UnicodeDecodeError as error:
         raise ValueError(_not_decoded(path, encoding, error, begin)) from None
+    except UnicodeError as error:  # of encodings that are no code of single characters
+        raise ValueError(f"{path} is not a text file in {encoding} ({error}); pass its encoding.") from None
     except LookupError as error:
         if "encoding" not in str(error):
             raise
@@ -126,8 +160,9 @@ def open_text(path, encoding=None):
         raise ValueError(f"{path} ends in .gz and is not a whole gzip file ({said}); compress it again.") from None
 
 
-def _open_binary(path, is_compressed):
-    return gzip.open(path, "rb") if is_compressed else open(path, "rb")
+def open_binary(path):
+    """Open the bytes of a file; of one that ends in .gz, those that it expands to."""
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
 
 
 def _not_decoded(path, encoding, error, begin):
@@ -143,7 +178,7 @@ def _not_decoded(path, encoding, error, begin):
     """
     byte, where = error.object[error.start], ""
     if encoding is None:
-        with _open_binary(path, path.name.lower().endswith(".gz")) as file:
+        with open_binary(path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     line.decode("utf-8")

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastnmf.data.labels import columns_of, is_crossed, known_labels
 from fastnmf.data.sentences import shown
-from fastnmf.io.columns import as_labels, is_missing, numbers_of, present
+from fastnmf.io.columns import as_labels, has_underscore, is_missing, numbers_of, present
 from fastnmf.io.files import input_path, known_name
 from fastnmf.io.matrices import read_labels
 
@@ -129,6 +129,8 @@ class Exposure:
             found = np.asarray(given)
         try:
             numbers = np.asarray(found).astype(np.float64)
+            if has_underscore(np.ravel(found)):
+                raise ValueError
         except (TypeError, ValueError):
             wrong = next(each for each in np.ravel(found).tolist() if not is_number(each))
             raise ValueError(f"{where} has {wrong!r}; expected a number >= 0 for each row.") from None
@@ -145,7 +147,7 @@ def is_number(value):
         float(value)
     except (TypeError, ValueError):
         return False
-    return True
+    return not has_underscore([value])
 
 
 def _place(given_as, given, known, what, argument="strata"):
@@ -180,10 +182,7 @@ def _place(given_as, given, known, what, argument="strata"):
 def labels_of(given, n_rows):
     """Return labels that stand in a file, or were given as such, for rows of which there are `n_rows`."""
     if isinstance(given, os.PathLike):
-        labels = read_labels(input_path(given))
-        if labels.ndim != 1 or len(labels) != n_rows:
-            raise ValueError(f"{given} has {len(labels)} labels for {n_rows} rows of X; give one label per row.")
-        return labels
+        return known_labels(read_labels(input_path(given)), str(given), n_rows)
     return None if given is None else known_labels(given, "strata", n_rows)
 
 

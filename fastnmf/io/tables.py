@@ -180,7 +180,8 @@ _OPTIONS = {  # what only some kinds use, so that nothing that is given is ignor
 def _as_triplets(given):
     if given is None:
         return None
-    found = tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else tuple(given)
+    is_text, is_list = isinstance(given, str), isinstance(given, (list, tuple))
+    found = tuple(name.strip() for name in given.split(",")) if is_text else tuple(given) if is_list else ()
     if not 2 <= len(found) <= 4 or not all(isinstance(name, str) for name in found) or len(set(found)) < len(found):
         raise ValueError(
             f"triplets={shown(given)} is not valid; expected names of different columns, 'user,item,rating' or "
@@ -309,7 +310,7 @@ def _table(path, given):
     if given["names"] is None:
         given = given | {"names": table.index_column()}
     rows, is_turned = Rows(table, given), given["transpose"]
-    names = [name for name in table.names if name not in rows.wanted]
+    names = [name for name in table.names if name not in rows.wanted and name not in table.index]
     if not names:
         raise ValueError(f"{path} has no column of numbers; give a table with one, or name a column by text.")
     order = None if is_turned else order_of(names, given["known"], path)
