@@ -129,7 +129,8 @@ def _best_column(g, links, b, f, inside, share):
 def chain_sweep(tasks, F, gram, pos, linear, weight, bend, order, by_columns):
     """Update the columns ``c = order[0], order[1], ...`` of F, whose rows are linked in a chain.
 
-    Each column c >= 0 minimises the quadratic objective plus the penalty of the chain, all other columns fixed. With
+    Each column c >= 0 minimises the quadratic objective plus the penalty of the chain, all other columns fixed. Where
+    gram is zero at [c, c], the other factor has no column c, and a constant > 0 leaves zeros as the minimiser. With
     `by_columns` the whole column is minimised exactly (where bend > 0, with a parabola above the penalty). Otherwise,
     and where `_best_column` finds no minimiser, the entries are minimised one after another, each exactly.
 
@@ -154,7 +155,9 @@ def chain_sweep(tasks, F, gram, pos, linear, weight, bend, order, by_columns):
         f, b, links, share = np.empty(p), np.empty(p), np.empty(max(p - 1, 0)), np.empty(p)
         g, inside = np.empty(p), np.empty(p, np.bool_)
         for c in order:
-            if not gram[c, c] > 0.0:
+            if not gram[c, c] > 0.0:  # the data do not need the column; the penalty alone makes it zero
+                for j in range(begin, until if linear > 0.0 else begin):
+                    F[j, c] = 0.0
                 continue
             for j in range(p):
                 f[j], g[j] = F[j, c], gram[c, c]
