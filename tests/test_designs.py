@@ -10,6 +10,7 @@ import oracles_designs as oracle
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from scipy.optimize import nnls
 
 import fastnmf
 from fastnmf import StratifiedNMF
@@ -17,7 +18,7 @@ from fastnmf.core.alternate import sweep
 from fastnmf.core.factors import allocate
 from fastnmf.core.objectives import squared_problem
 from fastnmf.core.penalties import SmoothShifts
-from fastnmf.core.updates import MU, PatternHALS, PatternMU
+from fastnmf.core.updates import MU, LinkedLevels, PatternHALS, PatternMU
 from fastnmf.data.design import DesignedStrata
 from fastnmf.data.levels import Design
 from fastnmf.data.strata import Strata
@@ -53,7 +54,8 @@ def problem_of(X, Z, W, H, V, L, *, is_descent):
     problem = squared_problem(data, factors, tasks, schedule, is_descent=is_descent)
     if not is_descent:  # the stored numbers have no eps
         problem.updates = {"W": MU(), "V": PatternMU(), "H": MU()}
-    if L is not None:
+    if L is not None:  # nor steps of all levels at once
+        problem.updates["V"] = problem.updates["V"] if not is_descent else PatternHALS()
         problem.penalties = {"V": [SmoothShifts(data.pattern, laplacian)]}
     return data, problem, factors
 
@@ -91,6 +93,48 @@ def test_stored_numbers(seed, case):
     PatternHALS(2000)(factors["V"], sub, 2, 1)
     factors.invalidate("V")
     np.testing.assert_allclose(problem.value(factors), wanted["least_over_V"], **close)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("strength", [0.5, 1e8])
+def test_linked_levels_are_the_exact_minimisers(strength, dtype):
+    """Against non-negative least squares of SciPy, one factor of a column at a time, the other shifts fixed."""
+    rng = np.random.default_rng(3)
+    year, site = rng.integers(0, 7, 60), rng.integers(0, 3, 60)
+    X = np.maximum(rng.normal(0.3, 1, (60, 20)), 0).astype(dtype)
+    X[year == 3] = 0
+    Z, L = oracle.design([year, site]), oracle.path(7, 1, 11, strength) + oracle.path(3, 8, 11, strength)
+    W, H, V = rng.random((60, 2)), 0.1 * rng.random((20, 2)), rng.random((20, 11))
+    data, problem, factors = problem_of(X, Z, W, H, V, L, is_descent=True)
+    sub = problem.subproblem("V", factors)
+    assert isinstance(sub.roughness, sp.csr_array)
+    sub.add(linear=0.25, ridge=0.5)
+    wanted, neg = data.pattern.dense(factors["V"]).T.astype(float), Z.T @ W @ H.T
+    for j in range(20):
+        for block in (slice(1, 8), slice(8, 11)):
+            gram = Z.T @ Z + L + 0.5 * np.eye(11)
+            right = Z.T @ X[:, j] - neg[:, j] - 0.25 - gram @ wanted[j] + gram[:, block] @ wanted[j, block]
+            root = np.linalg.cholesky(gram[block, block]).T
+            wanted[j, block] = nnls(root, np.linalg.solve(root.T, right[block]))[0]
+    LinkedLevels(PatternHALS(0))(factors["V"], sub, 2, 1)
+    found = data.pattern.dense(factors["V"]).T
+    assert (found[:, 1:] == 0).any() and (found > 0).any()
+    np.testing.assert_allclose(found, wanted, atol=1e-6 if dtype == np.float32 or strength > 1 else 1e-11)
+
+
+@pytest.mark.parametrize("solver", ["hals", "mu"])
+def test_strong_smoothness_is_the_model_of_equal_levels(solver):
+    """One shift for all rows: the limit, which steps of single levels approach in thousands of iterations."""
+    rng = np.random.default_rng(0)
+    X, t = rng.random((80, 2)) @ rng.random((2, 12)) + 1.5 * rng.random((80, 12)), np.repeat(np.arange(20), 4)
+    one, many = (
+        StratifiedNMF(2, solver=solver, smoothness=s, init="features", random_state=0, max_iter=100, tol=0).fit(
+            X, strata=u
+        )
+        for s, u in ((0, np.zeros(80)), (1e8, t))
+    )
+    assert np.ptp(many.shifts_, axis=0).max() < 1e-5
+    assert many.history_["objective"][-1] == pytest.approx(one.history_["objective"][-1], rel=0.01)
 
 
 def test_half_gradients_by_finite_differences():

@@ -270,8 +270,20 @@ def test_the_objective_is_the_loss_and_never_rises(loss, solver):
     own = oracles.loss(X, model.W_ @ model.components_, loss, bend)
     # rows norms come from Gram matrices: a row that fits to 1e-3 of its length has lost six digits of ten
     assert model.reconstruction_err_ == pytest.approx(own, rel=1e-8)
-    assert own < oracles.loss(X, 0 * X, loss, bend)
+    of_nothing = oracles.loss(X, 0 * X, loss, bend)
+    assert own < of_nothing and model.normalized_loss_ == pytest.approx(np.sqrt(own / of_nothing), rel=1e-3)
     assert (model.W_ >= 0).all() and (model.components_ >= 0).all() and np.isfinite(model.W_).all()
+
+
+def test_l1_continues_where_the_earlier_fit_ended():
+    """The large eps with which a new fit begins would lead away from its factors."""
+    X, _, _ = drawn()
+    model = RobustNMF(3, max_iter=300, warm_start=True, random_state=0).fit(X)
+    last, weights = model.reconstruction_err_, model.transform(X)
+    np.testing.assert_array_equal(model.set_params(warm_start=False).transform(X), weights)
+    model.set_params(warm_start=True).fit(X)
+    assert model.history_["objective"][0] < 1.01 * last
+    assert model.reconstruction_err_ <= last * (1 + 1e-4) and model.n_iter_ < 100
 
 
 @pytest.mark.parametrize("loss", LOSSES)

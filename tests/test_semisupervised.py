@@ -62,6 +62,18 @@ def test_the_objective_is_what_it_says_and_never_rises(options, form):
     assert model.reconstruction_err_ == pytest.approx(np.sqrt(of_X), rel=1e-9)
 
 
+@every_variant
+def test_a_fit_continues_where_the_earlier_one_ended(options):
+    X, y, _ = labelled()
+    model = SemiSupervisedNMF(3, random_state=0, max_iter=300, warm_start=True, **options).fit(X, y)
+    last = model.history_["objective"][-1]
+    objective = model.fit(X, y).history_["objective"]
+    assert objective[0] == pytest.approx(last, rel=1e-3) and objective[-1] <= last * (1 + 1e-6)
+    given = options | {"init": model, "max_iter": 1, "tol": 0}
+    others = SemiSupervisedNMF(3, random_state=0, **given).fit(X, y)
+    assert others.history_["objective"][0] < 5 * last  # B would have the scale of W: 800 times as much
+
+
 def test_the_updates_are_those_of_the_source():
     X, y, _ = labelled()
     known = (y >= 0)[:, None].astype(float)

@@ -188,6 +188,16 @@ def test_a_penalty_that_erases_the_model_is_said(penalty):
         SmoothNMF(2, penalty=penalty, smoothness=1e8, random_state=0).fit(drawn()[0])
 
 
+@pytest.mark.parametrize("penalty", ["squares", "total_variation"])
+@pytest.mark.parametrize("strength", [1e3, 1e8])
+def test_nothing_is_cheaper_than_what_no_weight_uses(penalty, strength):
+    X = drawn()[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = SmoothNMF(2, penalty=penalty, smoothness=strength, random_state=0).fit(X)
+    assert model.history_["objective"][-1] <= np.square(X).sum() * (1 + 1e-5)  # it tends to that of the zero model
+
+
 def test_degenerate_data_and_bad_parameters():
     for penalty in ("squares", "total_variation"):
         for X in (np.ones((1, 4)), np.ones((4, 1)), np.zeros((3, 4)), np.diag([1.0, 0, 2])):

@@ -164,6 +164,13 @@ def test_one_component_finds_rank_one(name):
     assert make(name, n_components=1, max_iter=3000 if name in MEET else 300).fit(X).normalized_loss_ < 1e-6
 
 
+@pytest.mark.parametrize("n_components", [1, 2, 4])
+def test_a_start_that_is_exact_but_not_orthogonal_is_left_behind_for_good(n_components):
+    """Equal rows are one cluster, so that the start is exact; the first orthogonal factors are not."""
+    model = TriNMF(n_components, orthogonal=True, random_state=0).fit(np.full((20, 12), 3.0))
+    assert model.normalized_loss_ < 1e-3 and model.converged_
+
+
 @every_model
 def test_the_seed_decides_and_the_data_stay(name):
     X = data()

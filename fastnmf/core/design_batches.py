@@ -17,7 +17,7 @@ from fastnmf.core.batches import ENTRIES, Statistics, StrataStatistics, merged, 
 from fastnmf.core.problem import LazyRows, Subproblem
 from fastnmf.core.ratio_batches import RatioStatistics, StrataRatioStatistics
 from fastnmf.core.thresholds import tiny
-from fastnmf.core.updates import PatternHALS
+from fastnmf.core.updates import LinkedLevels, PatternHALS
 from fastnmf.data.design import covered
 from fastnmf.data.labels import places
 from fastnmf.data.layout import row_index
@@ -222,6 +222,7 @@ class DesignStatistics(LearnsDesign, StrataStatistics):
         """
         _, alternations, n_sweeps = self.sweeps
         sums, pattern, update = self.sums.astype(self.dtype), self.pattern, PatternHALS()
+        update = update if self.laplacian is None else LinkedLevels(update)
         below, of_v = np.empty_like(self.v), Subproblem(pattern.entry_tasks)
         is_late = self._is_again and (self.cross.nnz > len(self.labels) or self.laplacian is not None)
         for name in "HV" * alternations if is_late else "VH" * alternations + "V":

@@ -64,12 +64,14 @@ class Solver:
         Whether the result is the best state of the run, and not the last one.
     can_cut : bool
         Whether an iteration may end after one of its parts; `cut` then ends it.
+    counts_start : bool
+        Whether the start meets the constraints of the model, so that its objective may be compared to later ones.
     varying : tuple of str
         Names in its state whose structure changes during a run; `from_state` checks them.
     """
 
     scale, penalty, rounding, stride, n_reseeded, can_cut = 1.0, 0.0, 0.0, 1, 0, False
-    ended, keeps_best, varying = None, False, ()
+    ended, keeps_best, counts_start, varying = None, False, True, ()
 
     def begin(self):
         """Return the objective of the start; None if it is not known."""
@@ -104,7 +106,14 @@ class Solver:
 
     def stop(self, history, tol):
         """Return why the solver ends after the last entry of the history (``"tol"``, ``"patience"``), or None."""
-        return "tol" if tol > 0 and has_converged(history.best, tol, self.rounding, self.scale) else None
+        is_met = tol > 0 and has_converged(self._lowest(history), tol, self.rounding, self.scale)
+        return "tol" if is_met else None
+
+    def _lowest(self, history):
+        """Return the lowest objective up to each iteration, without that of a start that does not count."""
+        if self.counts_start or history.best[-1] < history.best[0] or len(history["objective"]) < 2:
+            return history.best
+        return np.minimum.accumulate(history["objective"][1:]).tolist()
 
     def distance(self, history, tol):
         """Return how far the run is from its own rule: a ratio that is at most 1 when it applies; None: not known."""

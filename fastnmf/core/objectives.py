@@ -20,7 +20,16 @@ from fastnmf.core.losses.own_divergence import OwnKullbackLeibler, OwnTotal
 from fastnmf.core.own_revival import reseed_dead_components
 from fastnmf.core.problem import Problem
 from fastnmf.core.thresholds import EXACT_VALUE_BELOW, rounding
-from fastnmf.core.updates import HALS, MU, ConeColumns, MixtureDescent, PatternHALS, PatternMU, WeightedRows
+from fastnmf.core.updates import (
+    HALS,
+    MU,
+    ConeColumns,
+    LinkedLevels,
+    MixtureDescent,
+    PatternHALS,
+    PatternMU,
+    WeightedRows,
+)
 from fastnmf.core.updates.own import BlockHALS, EntryHALS, EntryMU, StrataHALS, StrataMU
 from fastnmf.data.design import HasDesign
 
@@ -60,7 +69,8 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
         loss = kind(data, width, tasks, holds_products)
         update, scale = HALS(visits) if is_descent else MU.of_squares(data), data.sq_norm
         if is_designed and data.entries_meet:
-            of_V = {"V": PatternHALS() if is_descent else PatternMU.of_squares(data)}
+            of_shifts = PatternHALS() if is_descent else PatternMU.of_squares(data)
+            of_V = {"V": of_shifts if data.laplacian is None else LinkedLevels(of_shifts)}
     return Problem(
         losses=[loss],
         updates=dict.fromkeys(factors.arrays, update) | of_V,

@@ -190,6 +190,11 @@ class OrthogonalNMF(BasisModel):
         problem.updates = dict.fromkeys("WH", MU.plain(data.dtype))
         return problem, factors
 
+    def _solver(self, data, given, options, random_state):
+        solver = super()._solver(data, given, options, random_state)
+        solver.counts_start = options.solver == "em"  # the start of "mu" is not orthogonal
+        return solver
+
     def _set_factors(self, data, fit, options):
         W, H = (np.ascontiguousarray(fit.factors[name][:, : options.n_components]) for name in "WH")
         lengths = np.linalg.norm(W, axis=0)  # 1 with "em", except for rounding and clusters without rows

@@ -5,6 +5,7 @@ Inner scale: the data are held multiplied by ``4 ** log4_scale``, W and H by ``2
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -85,7 +86,7 @@ class RobustNMF(BaseNMF, Iterative):
     smoothing : float, default=None
         eps of ``sqrt(r² + eps²)``, which replaces ``|r|``; > 0, in units of X. None: 1e-3 times the mean of X for
         ``"l1"``, and 1e-3 times the root mean square length of a row for ``"l21"``. For ``"l1"`` eps begins at 0.3
-        times the mean of X and shrinks by 2 % in each step.
+        times the mean of X and shrinks by 2 % in each step; not in a fit that continues an earlier one.
     init : {"random", None, "features", "rows", "nndsvd", "nndsvda", "nndsvdar", "custom"} or Start, default="random"
         As for `NMF`. Outliers shape starts that are computed from the data, and even more so a fit of the squared
         error, and the fit stays near such a start: of 6 starts each 6 random ones found a planted model, 1 of rows.
@@ -120,7 +121,8 @@ class RobustNMF(BaseNMF, Iterative):
     W_ : ndarray (n_samples, n_components) of the dtype of X
         W, the weights of the training rows.
     reconstruction_err_ : float
-        The loss, in units of X (Huber: of X², and infinite where these leave float64).
+        The loss, in units of X (Huber: of X², and infinite where these leave float64). That of ``"l21"`` is smoothed:
+        a row that fits exactly counts eps, so that X with an exact factorisation has a normalized loss of about 0.03.
     run_objectives_ : ndarray (n_runs,) of float64
         Final objective of every start; all other attributes belong to the start with the lowest.
     history_ : dict of ndarray
@@ -295,14 +297,16 @@ class RobustNMF(BaseNMF, Iterative):
         is_descent = self.solver == "cd"
         data_loss = Reweighted(data, factors["W"].shape[1], tasks, loss, bend, is_descent, first)
         update = WeightedRows() if is_descent else MU.plain(data.dtype)
-        return own_loss_problem(data_loss, update, factors, tasks, SWEEPS if is_descent else 1)
+        # of the zero model, without the large eps at the start; zeros only have none
+        scale = (float(data.X.sum(dtype=np.float64)) or None) if loss == "l1" else None
+        return own_loss_problem(data_loss, update, factors, tasks, SWEEPS if is_descent else 1, scale)
 
     def _problem(self, data, factors, tasks, options):
         if self.loss == "huber":
             return self._reweighted(data, factors, tasks, "huber", self._threshold(data, factors, tasks))
         bend, first = self._bend(data)
-        if self.loss == "l1":
-            return self._reweighted(data, factors, tasks, "l1", bend, first)
+        if self.loss == "l1":  # a large eps would lead away from the factors that a fit continues from
+            return self._reweighted(data, factors, tasks, "l1", bend, bend if self._goes_on(options) else first)
         data_loss = RowNorms(data, factors["W"].shape[1], tasks, bend)
         if self.solver == "mu":
             return own_loss_problem(data_loss, MU.plain(data.dtype), factors, tasks)
@@ -327,7 +331,7 @@ class RobustNMF(BaseNMF, Iterative):
         return super()._infer_own_W(data, H, options)
 
     def _update_W(self, data, factors, tasks, options):
-        problem = self._problem(data, factors, tasks, options)
+        problem = self._problem(data, factors, tasks, replace(options, warm_start=False))
         problem.schedule = problem.schedule[:1]
         solve(problem, factors, max_iter=INFERENCE_STEPS, tol=0)
         if self._runs_polish(data):

@@ -285,6 +285,11 @@ class TriNMF(BasisModel):
         schedule = (("H", n_sweeps), ("W", n_sweeps), ("S", n_updates))
         return single_loss_problem(data, loss, {"W": ends, "H": ends, "S": update}, schedule, tasks), factors
 
+    def _solver(self, data, given, options, random_state):
+        solver = super()._solver(data, given, options, random_state)
+        solver.counts_start = not self.orthogonal or options.solver == "em"  # the start of "mu" is not orthogonal
+        return solver
+
     def _extrapolation(self, factors, tasks, options):
         return SQUAREM(tasks, factors) if self.extrapolate and options.solver != "em" else None
 

@@ -19,7 +19,7 @@ from fastnmf.core.updates.coordinate_descent import (
     WeightedRows,
 )
 from fastnmf.core.updates.custom import CustomUpdate, Majorised
-from fastnmf.core.updates.designs import PatternHALS, PatternMU
+from fastnmf.core.updates.designs import LinkedLevels, PatternHALS, PatternMU
 from fastnmf.core.updates.multiplicative import MU, DampedMU, JointMU, UnitColumns
 from fastnmf.core.updates.projections import ConeColumns, ProjectedColumns, hoyer_cone, largest_in_rows
 from fastnmf.core.updates.robust import ChebyshevLP, WeightedMedianDescent
@@ -42,6 +42,7 @@ __all__ = [
     "MU",
     "MixtureDescent",
     "Majorised",
+    "LinkedLevels",
     "PatternHALS",
     "PatternMU",
     "ProductCore",

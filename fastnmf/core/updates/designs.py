@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from fastnmf.core.updates.multiplicative import MU, limits_of
-from fastnmf.kernels import designs
+from fastnmf.kernels import chain, designs
 
 
 class PatternHALS:
@@ -79,6 +79,48 @@ class PatternMU(MU):
         parts = np.empty((len(tasks) - 1, 2))
         designs.pattern_mu(tasks, V, designs.as_record(gram), sub.pos, sub.neg, limits, n_sweeps, parts)
         return without_penalties(F, sub, *parts.sum(axis=0).tolist())
+
+
+class LinkedLevels:
+    """Exact minimisation over the linked levels of each factor, which another update of the shifts follows.
+
+    For one column of the data, the levels of a factor that a smoothness penalty links have a tridiagonal system, solved
+    over V >= 0 by an active-set method, as the columns of `ChainDescent`. Updates of one entry after another, and
+    multiplicative ones, change strongly linked levels by tiny steps: 100 iterations of 40 periods linked by 1e6 ended
+    at 50 (HALS) and 1900 (MU) times the least objective, 3000 at 1.06 and 1000 times; with this step 100 end at 1.001
+    and 1.03 times. Monotone. O(q + nnz(gram)) for each column.
+
+    Parameters
+    ----------
+    update : PatternHALS or PatternMU
+        Takes the entries that are not linked, and returns the inner products.
+    """
+
+    needs = ("quadratic", "pattern")
+
+    def __init__(self, update):
+        self.update = update
+
+    def __call__(self, F, sub, rank, n_sweeps):
+        """Update the entries of V; F, sub and the result as for `PatternHALS`.
+
+        Parameters
+        ----------
+        F : ndarray (q,) of float32 or float64
+        sub : fastnmf.core.problem.Subproblem
+            ``roughness`` links successive levels.
+        rank : int
+            Not used.
+        n_sweeps : int
+            Sweeps of the update that follows.
+        """
+        V, gram = sub.pattern.as_csr(F), sub.gram
+        link = np.zeros(gram.shape[0])
+        link[:-1] = -sub.roughness.diagonal(1)
+        neg = sub.neg + F.dtype.type(sub.linear) if sub.linear else sub.neg
+        tasks = designs.column_tasks(V, gram)
+        chain.levels_step(tasks, V, designs.as_record(gram), float(sub.ridge), link, sub.pos, neg)
+        return self.update(F, sub, rank, n_sweeps)
 
 
 def whole_gram(sub):

@@ -25,6 +25,7 @@ from fastnmf.data.labels import distinct, kind_of, places, plain, read_labels
 from fastnmf.models.base.for_checkers import available_if, like_transform
 from fastnmf.typing import Array, Floats, Matrix
 
+STARTING_UPDATES = 50  # of B, for the weights of an earlier fit; it is as small as the classes are few
 LABEL_ATTRIBUTES = ("classes_", "coef_", "intercept_", "B_")
 
 
@@ -204,8 +205,11 @@ class ClassPredictionMixin:
         return self.classes_, self.coef_, getattr(self, "intercept_", 0), which
 
 
-def add_labels(data, problem, factors, y, options):
+def add_labels(data, problem, factors, y, options, *, starts_from_fit=False):
     """Add the loss of class labels, and its coefficients B as a factor, to the problem of a fit.
+
+    B starts at the mean weights of each class, whose scale W soon adapts to. Components of an earlier fit would leave
+    their place meanwhile (the objective was 800 times that of the earlier fit), so that B is fitted to their W first.
 
     Parameters
     ----------
@@ -217,6 +221,8 @@ def add_labels(data, problem, factors, y, options):
     y : array-like (n_rows,)
         Class of each row; -1, NaN or None if it is unknown.
     options : Options
+    starts_from_fit : bool, default=False
+        Whether the start has the components of an earlier fit.
     """
     if data.row_scale is not None:
         raise ValueError(
@@ -237,6 +243,9 @@ def add_labels(data, problem, factors, y, options):
         problem.updates["W"] = WeightedRows.of_squares(data) if is_mu else WeightedRows()
     problem.tasks["B"], problem.subproblems["B"] = tasks, Subproblem(tasks)
     problem.schedule += (("B", 1 if is_mu else 2),)
+    for _ in range(STARTING_UPDATES if starts_from_fit else 0):
+        problem.updates["B"](factors["B"], problem.subproblem("B", factors), factors.rank, 1)
+        factors.invalidate("B")
     problem.equalize_norms = problem.balance_penalties = False
     problem.reseed_dead_component = None
 

@@ -260,7 +260,8 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
         problem = self._problem(data, factors, tasks, options)
         self._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
         if given.get("y") is not None:
-            add_labels(data, problem, factors, given["y"], options)
+            is_fitted = self._goes_on(options) or start_from_init(options.init) is not None
+            add_labels(data, problem, factors, given["y"], options, starts_from_fit=is_fitted)
         start_value = None if V is None else problem.value(factors, **({"V": V} if self._has_shifts else {}))
         return alternating_solver(problem, factors, self._extrapolation(factors, tasks, options), start_value, level)
 
