@@ -7,7 +7,7 @@ The entry weights O of row i are ``base[i] + D[i]``, where base is 0 or 1 and D 
 
 import numpy as np
 
-from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.jit import helper, inlined, kernel, work_stealing
 from fastnmf.kernels.llvm_builder import TILE_ROWS
 from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, lazy_row, mu_row, rows_gram_upper, rows_times
 
@@ -19,31 +19,34 @@ UNSEEN = 1e-10
 
 
 @helper
-def _row_gram(lo, hi, indices, weight, other, start, held, block, out):
-    """Write ``start + sum weight[p] g gᵀ`` over the rows ``g = other[indices[p]]``, p in lo..hi, into out.
+def _row_gram(i, rowwise, held, block, out):
+    """Write the Gram matrix of row i, ``grams[base[i]]`` plus the contribution of D, into out.
+
+    Entries of D are added `TOGETHER` at a time, those of either sign by themselves.
 
     Parameters
     ----------
-    lo, hi : int
-    indices, weight : ndarray (nnz,)
-    other : ndarray (q, K)
-    start : ndarray (K, K)
-    held : ndarray (TOGETHER, K), dtype of other
+    i : int
+    rowwise : RowwiseGram
+        Its `room` is overwritten in the entries of the row.
+    held : ndarray (TOGETHER, K), dtype of the other factor
         Overwritten.
-    block : ndarray (K, K), dtype of other
+    block : ndarray (K, K), dtype of the other factor
         Overwritten.
     out : ndarray (K, K) of float64
         Written.
     """
-    K = other.shape[1]
-    out[:] = start
-    for sign in (1.0, -1.0):
+    lo, hi, K, n_below = rowwise.indptr[i], rowwise.indptr[i + 1], len(out), 0
+    weight, root = rowwise.weight, rowwise.room
+    for p in range(lo, hi):
+        root[p] = np.sqrt(abs(weight[p]))
+        n_below += weight[p] < 0
+    out[:] = rowwise.grams[rowwise.base[i]]
+    for sign, n_left in ((1.0, hi - lo - n_below), (-1.0, n_below)):
         n = 0
-        for p in range(lo, hi):
+        for p in range(lo, hi if n_left > 0 else lo):
             if sign * weight[p] > 0:
-                root = np.sqrt(abs(weight[p]))
-                for c in range(K):
-                    held[n, c] = root * other[indices[p], c]
+                gather_row(p, p + 1, rowwise.indices, root, rowwise.other, held, n)
                 n += 1
             if n == TOGETHER or (n > 0 and p == hi - 1):
                 rows_gram_upper(held, 0, n, block)
@@ -74,6 +77,13 @@ def _pull(lo, hi, indices, weight, shift, other, out):
             scale = np.float64(weight[p]) * np.float64(shift[p])
             for c in range(len(out)):
                 out[c] -= scale * other[indices[p], c]
+
+
+@inlined
+def _move(out, scale, row):
+    """Subtract ``scale * row`` from out, both (K,) of float64."""
+    for c in range(len(out)):
+        out[c] -= scale * row[c]
 
 
 @kernel
@@ -157,24 +167,26 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
             lazy_row(pos, i, more, 0)
             lazy_row(neg, i, less, 0)
             whole = grams[base[i]]
-            _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
+            _row_gram(i, rowwise, held, block, gram)
             for c in range(K):
                 x[c], target[c] = F[i, c], np.float64(more[0, c]) - np.float64(less[0, c]) - linear
             _pull(lo, hi, indices, weight, shift, other, target)
             own = ridge[i] if len(ridge) > 0 else 0.0
+            for c in range(K):  # from here on target is minus the half-gradient at x, without the ridge
+                if x[c] > 0.0:
+                    _move(target, x[c], gram[c])
             for c in order:
                 if len(free_mask) > 0 and not free_mask[i, c]:
                     continue
-                share = unit * whole[c, c] if base[i] > 0 else UNSEEN * grams[1, c, c]
+                share, before = unit * whole[c, c] if base[i] > 0 else UNSEEN * grams[1, c, c], x[c]
                 is_seen = own > 0.0 or (gram[c, c] > least and gram[c, c] > share)
                 if is_seen or (base[i] == 0 and gram[c, c] > least):
-                    slope = target[c] - own * x[c]
-                    for b in range(K):
-                        slope -= gram[c, b] * x[b]
-                    step = slope / (gram[c, c] + own)
+                    step = (target[c] - own * x[c]) / (gram[c, c] + own)
                     x[c] = max(x[c] + (step if is_seen else min(step, 0.0)), 0.0)
                 elif lo == hi and base[i] == 0:
                     x[c] = 0.0
+                if x[c] != before:
+                    _move(target, x[c] - before, gram[c])
             for c in range(K):
                 F[i, c] = x[c]
                 with_pos += np.float64(F[i, c]) * np.float64(more[0, c])
@@ -213,7 +225,7 @@ def rows_normal(tasks, first, rowwise, pos, neg, out, right):
             lazy_row(pos, i, more, 0)
             lazy_row(neg, i, less, 0)
             whole = grams[base[i]]
-            _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
+            _row_gram(i, rowwise, held, block, gram)
             own = ridge[i] if len(ridge) > 0 else 0.0
             for c in range(K):
                 share = unit * whole[c, c] if base[i] > 0 else (UNSEEN * grams[1, c, c] if own == 0.0 else 0.0)
