@@ -6,10 +6,10 @@ import pytest
 import scipy.sparse as sp
 from masks import KINDS, grouped, weights_of
 
-from fastnmf.core.alternate import Extrapolation, solve
+from fastnmf.core.alternate import Extrapolation, solve, sweep
 from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
-from fastnmf.core.losses.masked import Masked, row_errors
+from fastnmf.core.losses.masked import Masked, normal_equations, row_errors, rowwise_of
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.problem import Problem, full
 from fastnmf.core.updates import WeightedRows
@@ -134,6 +134,46 @@ def test_every_step_lowers_the_objective_and_the_value_is_the_objective(kind, so
                 assert problem.exact_value(factors) == pytest.approx(values[-1], rel=1e-12)
                 assert all((F >= 0).all() for F in factors.arrays.values())
         assert (np.diff(values) <= 1e-13 * values[0]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_update_of_H_gives_the_squares_of_the_objective(kind):
+    X, _ = grouped()
+    P = weights_of(kind, X.shape)
+    for dtype, loose in ((np.float64, 1e-10), (np.float32, 1e-5)):
+        data, _, factors, problem = problem_of(sp.csr_array(X), P, dtype=dtype)
+        problem.penalties = {name: [ElasticNet(0.3, 0.2)] for name in "WH"}  # not a part of the squares
+        sweep(problem, factors)
+        assert factors.known(("squares", "H"), ("W", "H")) is None  # a ridge of all rows is in their Gram matrices
+        problem.penalties = {name: [ElasticNet(0.3, 0.0)] for name in "WH"}
+        sweep(problem, factors)
+        assert factors.known(("squares", "H"), ("W", "H")) is not None
+        found = problem.losses[0].value(factors)
+        factors.clear_cache()
+        assert found == pytest.approx(problem.losses[0].value(factors), rel=loose)
+        assert found == pytest.approx(oracles.weighted_loss(X, model_of(data, factors), P), rel=loose)
+
+
+def test_sweeps_that_are_made_for_each_requested_one():
+    X, _ = grouped()
+    _, _, once, problem = problem_of(sp.csr_array(X), weights_of("most missing", X.shape))
+    _, _, thrice, _ = problem_of(sp.csr_array(X), weights_of("most missing", X.shape))
+    problem.updates["W"](once["W"], problem.subproblem("W", once), once.rank, 6)
+    WeightedRows(times=3)(thrice["W"], problem.subproblem("W", thrice), thrice.rank, 2)
+    assert once["W"].tobytes() == thrice["W"].tobytes()
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_gram_matrices_of_rows_with_many_entries_of_either_sign(base):
+    rng = np.random.default_rng(0)
+    P = np.where(rng.random((5, 300)) < 0.7, rng.choice([0.2, 1.0, 3.0], (5, 300)), float(base))
+    data = Strata.from_array(rng.random(P.shape), None)
+    data.entry_weights = observed(data.X, P)[1]
+    H = pad(rng.random((300, 6)), data)
+    rowwise, _ = rowwise_of(data, H)
+    found, _ = normal_equations(rowwise, 0, 5, 6, np.zeros((5, H.shape[1])))
+    for i in range(5):
+        np.testing.assert_allclose(found[i], H[:, :6].T @ (P[i][:, None] * H[:, :6]), rtol=1e-12)
 
 
 def test_value_and_residual_for_shifts_off_the_pattern():

@@ -318,6 +318,8 @@ def sweep(problem, factors, extrapolation=None, *, n_more=0):
                     factors.cache_put(("pos", name), known_for, found[0])
                 if found[1] is not None and sub.is_of_data[1]:
                     factors.cache_put(("neg", name), tuple(factors.arrays), found[1])
+                if len(found) > 2 and sub.is_of_data[1]:
+                    factors.cache_put(("squares", name), tuple(factors.arrays), found[2])
         if extrapolation is not None and name == "W":
             extrapolation.carry("W", factors)
 

@@ -33,6 +33,11 @@ from fastnmf.core.updates import (
 from fastnmf.core.updates.own import BlockHALS, EntryHALS, EntryMU, StrataHALS, StrataMU
 from fastnmf.data.design import HasDesign
 
+# Sweeps for each that is requested where every row has a Gram matrix of its own, which takes longer than they do. Fits
+# of 100,000 and 1,000,000 ratings, of ratings with strata and of dense data with few missing took .55 to .8 of the time
+# with one for each, to objectives equal within 1e-4; fits of implicit feedback, and without a penalty, about as long.
+SWEEPS_FOR_EACH = 3
+
 
 def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, holds_products=False):
     """Return the `Problem` of NMF, or of Stratified-NMF where `factors` hold shifts, for the squared error.
@@ -62,7 +67,8 @@ def squared_problem(data, factors, tasks, schedule, *, is_descent, visits=None, 
     width, has_shifts, of_V = factors["W"].shape[1], "V" in factors.arrays, {}
     if data.entry_weights is not None:
         loss = Masked(data, width, tasks, data.entry_weights, has_shifts, holds_products)
-        update, scale = WeightedRows() if is_descent else WeightedRows.of_squares(data), loss.sq_norm
+        update = WeightedRows(times=SWEEPS_FOR_EACH) if is_descent else WeightedRows.of_squares(data)
+        scale = loss.sq_norm
     else:
         is_designed = has_shifts and isinstance(data, HasDesign)
         kind = DesignFrobenius if is_designed else StrataFrobenius if has_shifts else Frobenius

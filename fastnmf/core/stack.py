@@ -175,7 +175,7 @@ class MaskedDataLayer(DataLayer):
         (n, k), A = S.shape, self._room("down in", *self.A.shape)
         grams, pos, none = np.zeros((2, A.shape[1], A.shape[1])), aligned((n, A.shape[1]), np.float64), np.empty(0)
         grams[1, :k, :k], pos[:, :k] = self.gram, F
-        rowwise = RowwiseGram(*self._side.extra.csr, none, self._side.base, grams, A, none)
+        rowwise = RowwiseGram(*self._side.extra.csr, none, self._side.base, grams, A, np.empty(self.D.nnz))
         # All of them: `pullback` needs them again.
         self._grams, right = normal_equations(rowwise, 0, n, k, pos)
         solve_rows_each(S, k, lambda first, n: (self._grams[first : first + n], right[first : first + n]))

@@ -107,7 +107,7 @@ class Weights:
     def is_empty(self):
         """Whether all weights are 0."""
         n_plain = self.shape[0] * self.shape[1] - self.difference.nnz  # entries of weight `base`
-        return not (self.difference.data + self.base).any() and (self.base == 0 or n_plain == 0)
+        return (self.base == 0 or n_plain == 0) and not (self.difference.data + self.base).any()
 
     def at(self, X):
         """Return the weights of the stored entries of X, a sorted `csr_array` without duplicates, in their order."""
@@ -126,6 +126,8 @@ def stored(A, pattern):
     -------
     ndarray (pattern.nnz,), dtype of A
     """
+    if np.array_equal(A.indptr, pattern.indptr) and np.array_equal(A.indices, pattern.indices):
+        return A.data  # a mask of what X stores
     return entries_at(A, row_index(pattern), pattern.indices)
 
 
@@ -134,14 +136,16 @@ def _side(base, E):
 
     A row does not change where its weights far below 1 would have to be recovered as a difference of two large numbers.
     """
-    width = E.shape[1]
+    width, is_other = E.shape[1], E.data == 1 - 2 * base
     n_stored = np.diff(E.indptr)
-    of_row = row_index(E)
-    n_other = width - np.bincount(of_row[E.data == 1 - 2 * base], minlength=len(n_stored))  # with the other base
-    value = E.data + base
-    lack = np.bincount(of_row, np.maximum(1 - value, 0), minlength=len(n_stored))  # by which O lies below 1
-    if base == 0:
-        lack = lack + width - n_stored
+    if is_other.all():  # a mask
+        n_other = width - n_stored  # entries of D with the other base
+        lack = n_stored if base == 1 else n_other  # by which O lies below 1
+    else:
+        of_row = row_index(E)
+        n_other = width - np.bincount(of_row[is_other], minlength=len(n_stored))
+        lack = np.bincount(of_row, np.maximum(1 - (E.data + base), 0), minlength=len(n_stored))
+        lack = lack + width - n_stored if base == 0 else lack
     n_zero, n_one = (n_other, n_stored) if base == 1 else (n_stored, n_other)  # entries of D for base 0, base 1
     wants_one = (n_one < n_zero) & (lack <= width / 2)
     turned = np.flatnonzero(wants_one != base)
@@ -150,7 +154,7 @@ def _side(base, E):
         part = E[turned].toarray() + E.dtype.type(2 * base - 1)  # never-densify-ok: rows mostly stored
         part = sp.csr_array(part).tocoo()
         part = sp.csr_array((part.data, (turned[part.coords[0]], part.coords[1])), shape=E.shape)
-        E = _canonical(_kept(E, (wants_one == base)[of_row]) + part)
+        E = _canonical(_kept(E, np.repeat(wants_one == base, n_stored)) + part)
     return Side(bases, Compressed(E.indptr, E.indices, E.data))
 
 
@@ -324,13 +328,15 @@ def _canonical(A):
 
 
 def _cleaned(X, weights):
-    """Return a copy of X that is zero, or not stored, where the weight is 0."""
+    """Return X, zero, or not stored, where the weight is 0."""
     if not sp.issparse(X):
         return np.where(weights.is_seen(), X, X.dtype.type(0))
     return _kept(X, weights.at(X) > 0)
 
 
 def _kept(A, is_kept):
-    """Return A with those of its stored entries where `is_kept` is true."""
+    """Return A with those of its stored entries where `is_kept` is true; A itself where they all are."""
+    if is_kept.all():
+        return A
     start = np.concatenate([[0], np.cumsum(is_kept)])[A.indptr]
     return sp.csr_array((A.data[is_kept], A.indices[is_kept], start), A.shape)

@@ -7,7 +7,7 @@ The entry weights O of row i are ``base[i] + D[i]``, where base is 0 or 1 and D 
 
 import numpy as np
 
-from fastnmf.kernels.jit import helper, kernel, work_stealing
+from fastnmf.kernels.jit import helper, inlined, kernel, work_stealing
 from fastnmf.kernels.llvm_builder import TILE_ROWS
 from fastnmf.kernels.row_intrinsics import dot_rows, gather_row, lazy_row, mu_row, rows_gram_upper, rows_times
 
@@ -19,31 +19,34 @@ UNSEEN = 1e-10
 
 
 @helper
-def _row_gram(lo, hi, indices, weight, other, start, held, block, out):
-    """Write ``start + sum weight[p] g gᵀ`` over the rows ``g = other[indices[p]]``, p in lo..hi, into out.
+def _row_gram(i, rowwise, held, block, out):
+    """Write the Gram matrix of row i, ``grams[base[i]]`` plus the contribution of D, into out.
+
+    Entries of D are added `TOGETHER` at a time, those of either sign by themselves.
 
     Parameters
     ----------
-    lo, hi : int
-    indices, weight : ndarray (nnz,)
-    other : ndarray (q, K)
-    start : ndarray (K, K)
-    held : ndarray (TOGETHER, K), dtype of other
+    i : int
+    rowwise : RowwiseGram
+        Its `room` is overwritten in the entries of the row.
+    held : ndarray (TOGETHER, K), dtype of the other factor
         Overwritten.
-    block : ndarray (K, K), dtype of other
+    block : ndarray (K, K), dtype of the other factor
         Overwritten.
     out : ndarray (K, K) of float64
         Written.
     """
-    K = other.shape[1]
-    out[:] = start
-    for sign in (1.0, -1.0):
+    lo, hi, K, n_below = rowwise.indptr[i], rowwise.indptr[i + 1], len(out), 0
+    weight, root = rowwise.weight, rowwise.room
+    for p in range(lo, hi):
+        root[p] = np.sqrt(abs(weight[p]))
+        n_below += weight[p] < 0
+    out[:] = rowwise.grams[rowwise.base[i]]
+    for sign, n_left in ((1.0, hi - lo - n_below), (-1.0, n_below)):
         n = 0
-        for p in range(lo, hi):
+        for p in range(lo, hi if n_left > 0 else lo):
             if sign * weight[p] > 0:
-                root = np.sqrt(abs(weight[p]))
-                for c in range(K):
-                    held[n, c] = root * other[indices[p], c]
+                gather_row(p, p + 1, rowwise.indices, root, rowwise.other, held, n)
                 n += 1
             if n == TOGETHER or (n > 0 and p == hi - 1):
                 rows_gram_upper(held, 0, n, block)
@@ -74,6 +77,13 @@ def _pull(lo, hi, indices, weight, shift, other, out):
             scale = np.float64(weight[p]) * np.float64(shift[p])
             for c in range(len(out)):
                 out[c] -= scale * other[indices[p], c]
+
+
+@inlined
+def _move(out, scale, row):
+    """Subtract ``scale * row`` from out, both (K,) of float64."""
+    for c in range(len(out)):
+        out[c] -= scale * row[c]
 
 
 @kernel
@@ -121,6 +131,33 @@ def rows_mu_weighted(tasks, F, rowwise, pos, neg, limits, parts):
         parts[t] = sums
 
 
+@inlined
+def _find_rates(i, rowwise, gram, own, rate):
+    """Write the inverse curvature of each entry of row i into rate (K,).
+
+    It is negative where the entry must not grow, and zero where the entry stays as it is.
+
+    Parameters
+    ----------
+    i : int
+    rowwise : RowwiseGram
+    gram : ndarray (K, K) of float64
+        Gram matrix of the row.
+    own : float
+        Its ridge.
+    rate : ndarray (K,) of float64
+        Written.
+    """
+    base, grams, dtype = rowwise.base[i], rowwise.grams, rowwise.other.dtype
+    unit, least = ROUNDING * np.finfo(dtype).eps, 4.0 * np.finfo(dtype).tiny
+    for c in range(len(rate)):
+        share = unit * grams[base, c, c] if base > 0 else UNSEEN * grams[1, c, c]
+        if own > 0.0 or (gram[c, c] > least and gram[c, c] > share):
+            rate[c] = 1.0 / (gram[c, c] + own)
+        else:
+            rate[c] = -1.0 / gram[c, c] if base == 0 and gram[c, c] > least else 0.0
+
+
 @kernel
 def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, parts):
     """Update F by exact coordinate descent over its columns order[0], order[1], ..., row by row.
@@ -142,43 +179,48 @@ def rows_hals_weighted(tasks, F, rowwise, pos, neg, linear, free_mask, order, pa
     free_mask : ndarray (p, K) or (0, 0) of bool
         Entries that are updated; all of them where it has no rows.
     order : ndarray of int64
-    parts : ndarray (T,) of float64
-        Written: the sums of ``F * pos``.
+    parts : ndarray (T, 2) of float64
+        Written: the sums of ``F * pos``, and of what `rows_squares` writes, without ``sum_j D_ij shift_ij²``; of the
+        latter, ``grams`` and ``neg`` have to be those of the data alone.
     """
     K = F.shape[1]
     indptr, indices, weight, shift, base, grams, other, _, ridge = rowwise
-    unit, least = ROUNDING * np.finfo(F.dtype).eps, 4.0 * np.finfo(F.dtype).tiny
     for t, begin, until in work_stealing(tasks):
         held, block = np.zeros((TOGETHER, K), F.dtype), np.zeros((K, K), F.dtype)
         more, less = np.zeros((1, K), F.dtype), np.zeros((1, K), F.dtype)
-        gram, x, target, with_pos = np.zeros((K, K)), np.zeros(K), np.zeros(K), 0.0
+        gram, x, target, right, rate = np.zeros((K, K)), np.zeros(K), np.zeros(K), np.zeros(K), np.zeros(K)
+        sums = np.zeros(2)
         for i in range(begin, until):
             lo, hi = indptr[i], indptr[i + 1]
             lazy_row(pos, i, more, 0)
             lazy_row(neg, i, less, 0)
-            whole = grams[base[i]]
-            _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
+            _row_gram(i, rowwise, held, block, gram)
+            own = ridge[i] if len(ridge) > 0 else 0.0
             for c in range(K):
                 x[c], target[c] = F[i, c], np.float64(more[0, c]) - np.float64(less[0, c]) - linear
             _pull(lo, hi, indices, weight, shift, other, target)
-            own = ridge[i] if len(ridge) > 0 else 0.0
+            right[:] = target
+            for c in range(K):  # from here on target is minus the half-gradient at x, without the ridge
+                if x[c] > 0.0:
+                    _move(target, x[c], gram[c])
+            _find_rates(i, rowwise, gram, own, rate)
             for c in order:
                 if len(free_mask) > 0 and not free_mask[i, c]:
                     continue
-                share = unit * whole[c, c] if base[i] > 0 else UNSEEN * grams[1, c, c]
-                is_seen = own > 0.0 or (gram[c, c] > least and gram[c, c] > share)
-                if is_seen or (base[i] == 0 and gram[c, c] > least):
-                    slope = target[c] - own * x[c]
-                    for b in range(K):
-                        slope -= gram[c, b] * x[b]
-                    step = slope / (gram[c, c] + own)
-                    x[c] = max(x[c] + (step if is_seen else min(step, 0.0)), 0.0)
+                before = x[c]
+                if rate[c] != 0.0:
+                    step = (target[c] - own * x[c]) * abs(rate[c])
+                    x[c] = max(x[c] + (step if rate[c] > 0.0 else min(step, 0.0)), 0.0)
                 elif lo == hi and base[i] == 0:
                     x[c] = 0.0
+                if x[c] != before:
+                    _move(target, x[c] - before, gram[c])
             for c in range(K):
                 F[i, c] = x[c]
-                with_pos += np.float64(F[i, c]) * np.float64(more[0, c])
-        parts[t] = with_pos
+                sums[0] += np.float64(F[i, c]) * np.float64(more[0, c])
+                sums[1] += x[c] * (2.0 * (np.float64(more[0, c]) - linear) - right[c] - target[c])
+        parts[t] = sums
+        sums[:] = 0.0
 
 
 @kernel
@@ -213,7 +255,7 @@ def rows_normal(tasks, first, rowwise, pos, neg, out, right):
             lazy_row(pos, i, more, 0)
             lazy_row(neg, i, less, 0)
             whole = grams[base[i]]
-            _row_gram(lo, hi, indices, weight, other, whole, held, block, gram)
+            _row_gram(i, rowwise, held, block, gram)
             own = ridge[i] if len(ridge) > 0 else 0.0
             for c in range(K):
                 share = unit * whole[c, c] if base[i] > 0 else (UNSEEN * grams[1, c, c] if own == 0.0 else 0.0)

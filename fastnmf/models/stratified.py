@@ -121,7 +121,7 @@ class StratifiedNMF(
     sweeps : (int, int, int) or "thorough", default=(2, 1, 2)
         Work of ``"hals"`` in one iteration: sweeps over W, alternations of v and H, sweeps over H in each alternation.
         v is updated once more at the end, and with a design after H only. ``"thorough"`` is (3, 3, 1): an iteration
-        that costs more and lowers the objective further.
+        that costs more and lowers the objective further. With missing values, sweeps count as in `NMF`.
     max_iter : int, default=2000
         Maximum number of iterations, >= 1.
     tol : float, default=1e-4

@@ -73,12 +73,14 @@ class WeightedRows:
     rule : {"hals", "mu"}, default="hals"
     eps, floor, norm : float
         As for `MU`; not used by ``"hals"``.
+    times : int, default=1
+        ``"hals"`` makes so many sweeps for each that is requested.
     """
 
     needs = ("rowwise",)
 
-    def __init__(self, rule="hals", eps=0.0, floor=0.0, norm=None):
-        self.is_hals, self.ratio = rule == "hals", MU(eps, floor, norm)
+    def __init__(self, rule="hals", eps=0.0, floor=0.0, norm=None, times=1):
+        self.is_hals, self.ratio, self.times = rule == "hals", MU(eps, floor, norm), times
 
     @classmethod
     def of_squares(cls, data):
@@ -105,7 +107,8 @@ class WeightedRows:
         -------
         inner_products : tuple of float and None, or None
             ``<F, pos>`` at the new F, and None; for entries as for `update_entries`. None after multiplicative updates
-            with a `free_mask`.
+            with a `free_mask`. "hals" adds the weighted squared norm of the model, without that of the shifts, where
+            the rows have no other Gram matrix than those of `rowwise`.
         """
         if sub.weight is not None:
             return update_entries(F, sub, 0) if self.is_hals else self.ratio(F, sub, rank, n_sweeps)
@@ -114,7 +117,8 @@ class WeightedRows:
         step, dtype = (self._hals, np.float64) if self.is_hals else (self._mu, F.dtype)
         rowwise = sub.rowwise._replace(grams=grams.astype(dtype, copy=False))
         rowwise = rowwise if sub.row_ridge is None else rowwise._replace(ridge=sub.row_ridge)
-        return step(F, sub, rank, n_sweeps, rowwise, sub.lazy_rows(F.shape[1], F.dtype))
+        found = step(F, sub, rank, n_sweeps, rowwise, sub.lazy_rows(F.shape[1], F.dtype))
+        return found if shared is None or found is None else found[:2]
 
     def _hals(self, F, sub, rank, n_sweeps, rowwise, sides):
         """Update F by exact coordinate descent.
@@ -133,14 +137,15 @@ class WeightedRows:
 
         Returns
         -------
-        inner_products : tuple of float and None
-            ``<F, pos>`` at the new F, and None.
+        inner_products : tuple of float, None and float
+            ``<F, pos>`` at the new F, None, and the sum that `rows_hals_weighted` describes.
         """
-        parts = np.empty(len(sub.tasks) - 1)
+        parts = np.empty((len(sub.tasks) - 1, 2))
         is_free = sub.free_mask if np.ndim(sub.free_mask) == 2 else np.empty((0, 0), np.bool_)
-        order = sub.order(np.arange(rank), n_sweeps)
+        order = sub.order(np.arange(rank), self.times * n_sweeps)
         weighted.rows_hals_weighted(sub.tasks, F, rowwise, *sides, float(sub.linear), is_free, order, parts)
-        return float(parts.sum()), None
+        with_pos, squares = (float(total) for total in parts.sum(axis=0))
+        return with_pos, None, squares
 
     def _mu(self, F, sub, rank, n_sweeps, rowwise, sides):
         """Update F by `n_sweeps` multiplicative updates.
