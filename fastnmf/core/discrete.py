@@ -385,21 +385,14 @@ def infer_binary(product, gram, starts):
     return best
 
 
-def rounded(W, H, at=(0.5, 0.5)):
-    """Return W (n, k) and H (m, k) as bools: entries above a threshold, after rescaling.
+def rounded(W, H):
+    """Return W (n, k) >= 0 and H (m, k) >= 0 as bools: entries above a half, after rescaling.
 
     Before that, each column of W and of H is scaled such that both have the same largest entry.
-
-    Parameters
-    ----------
-    W, H : ndarray (n, k), (m, k)
-        Non-negative.
-    at : tuple of two floats, default=(0.5, 0.5)
-        Thresholds of W and of H.
     """
     tops = [np.where(F.max(axis=0) > 0, F.max(axis=0), 1) for F in (W, H)]
     root = np.sqrt(tops[0] * tops[1])
-    return W / tops[0] * root > at[0], H / tops[1] * root > at[1]
+    return W / tops[0] * root > 0.5, H / tops[1] * root > 0.5
 
 
 def flip_boolean(B, X, sets):

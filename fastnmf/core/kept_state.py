@@ -121,17 +121,10 @@ def check_like(found, start, name="state", *, is_signed=False, skip=()):
         require(type(found) is type(start), name)
 
 
-def check_history(history, columns=()):
-    """Raise unless a history has columns of equal length, with finite numbers, of iterations that increase.
-
-    Parameters
-    ----------
-    history : dict
-    columns : iterable of str
-        Names that it has beside those of every history.
-    """
+def check_history(history):
+    """Raise unless a history has columns of equal length, with finite numbers, of iterations that increase."""
     names = {"iteration", "objective", "penalty", "seconds"}
-    require(isinstance(history, dict) and history.keys() >= names | set(columns), "history")
+    require(isinstance(history, dict) and history.keys() >= names, "history")
     length = len(history["iteration"]) if np.ndim(history["iteration"]) == 1 else -1
     for name, values in history.items():
         require(isinstance(name, str) and isinstance(values, np.ndarray) and values.ndim >= 1, "history")

@@ -472,27 +472,25 @@ def _missed(rounds, data, factors, row, scale):
     return np.maximum(missed - factors["H"] @ rounds.present(rounds.engine.row, row), 0) / data.dtype.type(scale)
 
 
-def set_start(factors, start, is_positive=False, V=None):
+def set_start(factors, start, is_multiplicative, V=None):
     """Set W of all rows to a start of `fastnmf.core.chunks`; None leaves it zero.
 
     Parameters
     ----------
     factors : ChunkedFactors
     start : callable, or None
-    is_positive : bool, default=False
-        Whether zeros become a thousandth of the mean, as multiplicative updates need it.
+    is_multiplicative : bool
+        Whether zeros of exact weights become a thousandth of the mean, as multiplicative updates need it.
     V : ndarray or csr_array (n_strata, n_columns), default=None
         The shifts for a start at exact weights; None: those of the factors, if there are any.
     """
     rounds = factors.rounds
     if start is None:
         return
-    content = {}
-    if isinstance(start, chunks.ExactStart):
-        content = solving(factors, V)
-    rounds.run(chunks.begin, start, **content)
+    is_exact = isinstance(start, chunks.ExactStart)
+    rounds.run(chunks.begin, start, **(solving(factors, V) if is_exact else {}))
     rounds.is_zero = False
-    if is_positive:
+    if is_exact and is_multiplicative:
         n_rows = rounds.engine.data.shape[0]
         mean = float(rounds.share.totals.sum()) / (n_rows * factors.rank)
         rounds.run(chunks.measured, fill=1e-3 * (mean or 1 / factors.rank))

@@ -162,16 +162,8 @@ def estimate_divergence(data, rank, H, prior, tau=PSEUDO_ROWS, *, max_rounds=MAX
 
     Parameters
     ----------
-    data : fastnmf.data.strata.Strata
-        Rows of the new strata, float64.
-    rank : int
-        Columns of H in use.
-    H : ndarray (m, K)
-        Padded, in the inner scale of the data.
-    prior : ndarray (m,)
-        Mean shift, in the inner scale of the data.
-    tau : float, default=5.0
-        Weight of the prior, in rows.
+    data, rank, H, prior, tau :
+        As for `ShiftEstimation`.
     max_rounds : int, default=200
         Maximum number of multiplicative updates.
     tol : float, default=1e-6

@@ -33,11 +33,11 @@ def warn_of_y(model, y, strata):
 _SAID = set()
 
 
-def warn_once(key, message, category=UserWarning):
-    """Warn as `warn` does, but only once in a process for each key."""
+def warn_once(key, message):
+    """Give a UserWarning as `warn` does, but only once in a process for each key."""
     if key not in _SAID:
         _SAID.add(key)
-        warn(message, category)
+        warn(message, UserWarning)
 
 
 def warn_of_one_penalty(options, penalties=None, factors=None):

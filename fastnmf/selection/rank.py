@@ -227,7 +227,7 @@ def select_rank(
     --------
     >>> from fastnmf import select_rank
     >>> from fastnmf.datasets import make_stratified
-    >>> planted = make_stratified((30, 30), n_features=20, n_components=2, noise=0.02, random_state=0)
+    >>> planted = make_stratified((30, 30), n_features=20, n_components=2, noise=0.1, random_state=0)
     >>> found = select_rank(planted.data, planted.strata, ranks=range(1, 5), n_restarts=2, random_state=0)
     >>> found.best_rank
     2

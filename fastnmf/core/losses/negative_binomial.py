@@ -151,13 +151,8 @@ class NegativeBinomial(KullbackLeibler):
 
         Parameters
         ----------
-        name : {"W", "H"}
-            The side whose rows are walked.
-        factors : fastnmf.core.factors.Factors
-        v : ndarray (q,)
-            The shift entries.
-        entries : fastnmf.kernels.records.CSR
-            The index of each entry, by strata and columns (side W) or by columns and strata (side H).
+        name, factors, v, entries :
+            As for `BetaDivergence._powers`.
         out : ndarray (2, p, K)
             Overwritten with pos and neg.
         """

@@ -32,12 +32,10 @@ class HALS:
 
         Parameters
         ----------
-        F : ndarray (p, K), or (p,), of float32 or float64
-            The factor, padded, or the entries of a separable one; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             Quadratic.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Sweeps over the columns; not used for entries.
 

@@ -40,12 +40,10 @@ class Majorised:
 
         Parameters
         ----------
-        F : ndarray (p, K), or (p,), of float32 or float64
-            The factor, padded, or the entries of a separable one; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             Without a ``tangent`` it is passed on to `update`.
-        rank : int
-            Columns in use.
         n_sweeps : int
             The parabola is recomputed for each.
 

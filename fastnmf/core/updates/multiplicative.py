@@ -100,12 +100,10 @@ class MU:
 
         Parameters
         ----------
-        F : ndarray (p, K), or (p,), of float32 or float64
-            The factor, padded, or the entries of a separable one; overwritten.
+        F, rank :
+            As for `Update`.
         sub : fastnmf.core.problem.Subproblem
             ``gram`` (or None), ``pos`` and ``neg``; they are kept for all updates.
-        rank : int
-            Columns in use.
         n_sweeps : int
             Number of updates.
 

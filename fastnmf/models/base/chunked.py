@@ -301,7 +301,7 @@ def chunked_solver(model, data, given, options, random_state):
     factors = rounds.ChunkedFactors(rounds.Rounds(engine, rank, has_shifts), **arrays)
     tasks = {name: row_tasks(factors[name]) for name in "WH"}
     tasks |= {"V": data.pattern.entry_tasks} if has_shifts else {}
-    rounds.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart))
+    rounds.set_start(factors, start, options.is_multiplicative)
     if options.is_multiplicative and V is None and isinstance(data, HasDesign):  # after W is exact for the shifts given
         factors.overwrite({"V": data.positive_shifts(factors["V"])})
     problem = ratio_problem(data, factors, tasks) if is_ratio else model._problem(data, factors, tasks, options)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from fastnmf.core import chunks, own_chunks, own_rounds, rounds
+from fastnmf.core import own_chunks, own_rounds, rounds
 from fastnmf.core.factors import pad, row_tasks
 from fastnmf.core.init.own import OwnWeights, division
 from fastnmf.core.remote import ChunkedStrata
@@ -55,7 +55,7 @@ def solver(model, data, given, options):
         V = data.pattern.as_read(np.asarray(v, dtype=data.dtype))
     H, free_mask, guide = model._fix_components(data, options, H)
     factors, tasks = _factors(model, data, H, model._start_shifts(data, v), sizes, options)
-    rounds.set_start(factors, start, options.is_multiplicative and isinstance(start, chunks.ExactStart), V)
+    rounds.set_start(factors, start, options.is_multiplicative, V)
     problem = model._own_problem(data, factors, tasks, sizes, options, kinds=own_rounds.KINDS)
     model._constrain(data, problem, factors, options, free_mask=free_mask, guide=guide)
     extrapolation = [_extrapolation(model, factors, tasks, options) for _ in range(2)]
