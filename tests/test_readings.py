@@ -156,7 +156,7 @@ def test_blocks_tasks_and_other_rows():
     found.source = source
     batches = MiniBatchNMF(2, random_state=0).fit_blocks([found[part] for part in parts])
     assert batches.source_ is source and batches.feature_names_in_.tolist() == NAMES.tolist()
-    rated = readings(data=np.where(X > 0.5, X, 0))
+    rated = readings(data=np.where(X > 0.5, X, 0), row_names=ROWS.tolist())
     model = StratifiedNMF(2, missing_values="zeros", **SHORT).fit(rated)
     new = model.recommend(3, 2, X=rated), model.recommend(3, 2, X=rated.data, strata=SITE)
     assert new[0].names == new[1].names and len(new[0].names) == 2
