@@ -202,6 +202,7 @@ def test_it_is_the_dict_with_attributes_that_it_was():
         (lambda: setattr(readings(), "X", X), "X shows what is stored under another name; set data"),
         (lambda: readings().batch, "Readings has no 'batch'; it has data, feature_names"),
         (lambda: fastnmf.select_strata(readings(exposure=DEPTH)), "X has an exposure, without which select_strata"),
+        (lambda: fastnmf.consensus(readings(), 12), "strata=12 is second, but X has its own labels; pass a number of"),
         (lambda: fastnmf.select_strata(readings(strata=None)), "select_strata was given no strata"),
         (lambda: StratifiedNMF(2, **SHORT).fit(readings()).transform(readings(strata=None)), "pass strata="),
         (
