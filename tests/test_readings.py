@@ -156,7 +156,7 @@ def test_blocks_tasks_and_other_rows():
     found.source = source
     batches = MiniBatchNMF(2, random_state=0).fit_blocks([found[part] for part in parts])
     assert batches.source_ is source and batches.feature_names_in_.tolist() == NAMES.tolist()
-    rated = readings(data=np.where(X > 0.5, X, 0))
+    rated = readings(data=np.where(X > 0.5, X, 0), row_names=ROWS.tolist())
     model = StratifiedNMF(2, missing_values="zeros", **SHORT).fit(rated)
     new = model.recommend(3, 2, X=rated), model.recommend(3, 2, X=rated.data, strata=SITE)
     assert new[0].names == new[1].names and len(new[0].names) == 2
@@ -202,6 +202,7 @@ def test_it_is_the_dict_with_attributes_that_it_was():
         (lambda: setattr(readings(), "X", X), "X shows what is stored under another name; set data"),
         (lambda: readings().batch, "Readings has no 'batch'; it has data, feature_names"),
         (lambda: fastnmf.select_strata(readings(exposure=DEPTH)), "X has an exposure, without which select_strata"),
+        (lambda: fastnmf.consensus(readings(), 12), "strata=12 is second, but X has its own labels; pass a number of"),
         (lambda: fastnmf.select_strata(readings(strata=None)), "select_strata was given no strata"),
         (lambda: StratifiedNMF(2, **SHORT).fit(readings()).transform(readings(strata=None)), "pass strata="),
         (

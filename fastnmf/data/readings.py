@@ -211,7 +211,7 @@ class RowTable:
 
     def some(self, rows):
         """Return the table of some rows: a slice, a mask, or numbers of rows."""
-        return RowTable({name: _some(values, rows) for name, values in self._values.items()}, self.index[rows])
+        return RowTable({name: _some(values, rows) for name, values in self._values.items()}, _some(self.index, rows))
 
     def __getitem__(self, key):
         return self._values[key] if isinstance(key, str) else {name: self._values[name] for name in key}
@@ -236,7 +236,7 @@ def names_of_rows(X):
 def carried(X, **given):
     """Return arguments by name: those that are not None as they are given, and the others as readings X have them.
 
-    Labels and a design exclude each other: where one of them is given, or else a design is there, that is taken.
+    Labels and a design exclude each other: the one that is given is used, or else the design of X.
     """
     if not isinstance(X, Readings):
         return given

@@ -17,7 +17,7 @@ from fastnmf.data.labels import columns_of, encode_labels, is_crossed
 from fastnmf.data.levels import Design
 from fastnmf.data.matrix import as_csr, as_numbers, check_kind, unmasked
 from fastnmf.data.names import names_of, numbered
-from fastnmf.data.readings import carried
+from fastnmf.data.readings import Readings, carried
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.auto_start import random_start
 from fastnmf.models.nmf import NMF
@@ -60,6 +60,11 @@ class ParallelFits:
     scoring = "loss"
 
     def __init__(self, X, strata, estimator, n_jobs, **of_design):
+        if isinstance(X, Readings) and isinstance(strata, (int, range)):
+            raise TypeError(
+                f"strata={shown(strata)} is second, but X has its own labels; pass a number of components by name: "
+                "ranks= of select_rank, n_components= of the others."
+            )
         rows = carried(X, strata=strata, **of_design)
         strata, design, exposure = (rows.get(name) for name in ("strata", "design", "exposure"))
         X, strata = with_labels(X, strata)
