@@ -122,6 +122,7 @@ def _add_parallel(parser):
 def _fit(arguments):
     from sklearn.exceptions import ConvergenceWarning
 
+    from fastnmf.io.models import check_labels
     from fastnmf.report import tables
 
     inputs = input_files(arguments, "features")
@@ -139,6 +140,8 @@ def _fit(arguments):
     X, names = _data_and_names(arguments, bunch)
     if arguments.strata is not None or bunch.strata is not None:
         given["y" if arguments.classes else "strata"] = bunch.strata
+    for labels in bunch.strata.values() if isinstance(bunch.strata, dict) else (bunch.strata,):
+        check_labels(labels)  # now: after the fit it would be lost
     given |= exposure_of(bunch)
     if arguments.checkpoint is not None:
         given |= {"checkpoint": arguments.checkpoint, "checkpoint_every": arguments.checkpoint_every}
