@@ -119,6 +119,7 @@ def _add_parallel(parser):
 def _fit(arguments):
     from sklearn.exceptions import ConvergenceWarning
 
+    from fastnmf.io.models import check_labels
     from fastnmf.report import tables
 
     inputs = input_files(arguments, "features")
@@ -133,6 +134,8 @@ def _fit(arguments):
         raise ValueError("--classes takes the labels of one --strata, but several are given; leave the others out.")
     model, given = _model(arguments), {}
     found = _data(arguments)
+    for labels in found.strata.values() if isinstance(found.strata, dict) else (found.strata,):
+        check_labels(labels)  # now: after the fit it would be lost
     if arguments.classes:
         given["y"], found.strata = found.strata, None
     if arguments.checkpoint is not None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from fastnmf.data.readings import NamedMatrix, Readings, carried
 from fastnmf.data.sentences import shown
 
@@ -95,17 +97,19 @@ def with_labels(X, strata):
     if isinstance(strata, Mapping) and len(strata) == 1:
         return X, next(iter(strata.values()))
     if hasattr(strata, "columns") and len(getattr(strata, "shape", ())) == 2:
-        for name in strata.columns:
+        names = column_names(strata)
+        for name in names:
             check_index(X, **{f"strata[{name!r}]": strata[name]})
-        return X, strata[strata.columns[0]] if strata.shape[1] == 1 else strata
+        return X, strata[names[0]] if len(names) == 1 else strata
     check_index(X, strata=strata)
     table = X.obs if is_annotated(X) else X
     if _are_names(strata, table):
-        missing = [name for name in strata if name not in table.columns]
+        missing = [name for name in strata if name not in column_names(table)]
         if missing:
             raise ValueError(f"strata={shown(list(strata))} has {missing[0]!r}, which is not a column.")
-        found = table[list(strata)]
-        return X if table is not X else X.drop(columns=list(strata)), found[strata[0]] if len(strata) == 1 else found
+        several = table.select if _is_arrow(table) else table.__getitem__
+        found = table[strata[0]] if len(strata) == 1 else several(list(strata))
+        return X if table is not X else _without(X, strata), found
     if not isinstance(strata, str):
         return X, strata
     if not hasattr(table, "columns"):
@@ -113,8 +117,8 @@ def with_labels(X, strata):
             f"strata={shown(strata)} is a single name, which means a column of a DataFrame or of the obs of an "
             "AnnData. Pass one label per row."
         )
-    if strata not in table.columns:
-        known = ", ".join(repr(name) for name in list(table.columns)[:8])
+    if strata not in column_names(table):
+        known = ", ".join(repr(name) for name in list(column_names(table))[:8])
         if isinstance(X, (Readings, NamedMatrix)):
             raise ValueError(
                 f"strata={shown(strata)} is none of the columns that X has for its rows ({known or 'none'}); read it "
@@ -122,7 +126,42 @@ def with_labels(X, strata):
             )
         where = "obs; its" if table is not X else "X; the"
         raise ValueError(f"strata={shown(strata)} is not a column of {where} columns are {known}.")
-    return X if table is not X else X.drop(columns=strata), table[strata]
+    return X if table is not X else _without(X, [strata]), table[strata]
+
+
+def column_names(table):
+    """Return the names of the columns of a data frame of pandas or polars, or of a table of Arrow."""
+    return table.column_names if _is_arrow(table) else table.columns
+
+
+def _is_arrow(table):
+    """Tell whether a table is one of Arrow, whose columns are arrays and not names."""
+    return isinstance(table.columns, list) and hasattr(table, "column_names")
+
+
+def _without(table, names):
+    """Return a data frame without some columns, which polars and Arrow take otherwise than pandas and Dask."""
+    names = list(names)
+    return table.drop(columns=names) if hasattr(table, "iloc") else table.drop(names)
+
+
+_MARKS = {"True": True, "1": True, "1.0": True, "False": False, "0": False, "0.0": False}
+
+
+def marks_of(column, what):
+    """Return a column of `var` as a mask; missing marks are false, and text is read: anndata writes some as text.
+
+    Raises
+    ------
+    ValueError
+        It has other values, which `what` then names.
+    """
+    found = [_MARKS.get(str(mark)) for mark in column.mask(column.isna(), False).tolist()]
+    if None in found:
+        raise ValueError(
+            f"{what} has {shown(column.iloc[found.index(None)])}; expected true or false for each feature."
+        )
+    return np.array(found, dtype=bool)
 
 
 def _are_names(strata, table):
@@ -130,4 +169,4 @@ def _are_names(strata, table):
     is_list = isinstance(strata, (list, tuple)) and len(strata) > 0 and hasattr(table, "columns")
     if not is_list or len(strata) == len(table) or not all(isinstance(name, str) for name in strata):
         return False
-    return any(name in table.columns for name in strata)
+    return any(name in column_names(table) for name in strata)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fastnmf.data.annotated import column_names
 from fastnmf.data.sentences import shown
 
 # Types whose values are compared with each other; all others stand for themselves. The order matters: a truth value is
@@ -67,7 +68,9 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
         raise ValueError(f"{name} has {len(labels)} labels for {n_rows} rows of X; give one label per row.")
     is_missing = np.array(np.ma.getmaskarray(labels))
     labels = np.asarray(np.ma.getdata(labels))
-    if labels.dtype.kind in "fcmM":
+    if labels.dtype.kind == "c" or labels.dtype.kind == "O" and complex in set(map(type, labels.tolist())):
+        raise TypeError(f"{name} has complex numbers; use other numbers, text or dates as labels.")
+    if labels.dtype.kind in "fmM":
         return labels, is_missing | (labels != labels)
     if labels.dtype.kind not in "OT":
         return labels, is_missing
@@ -84,7 +87,8 @@ def read_labels(given, name, n_rows, *, may_be_column=False):
             "alike; use one type."
         )
     if not isinstance(given, (list, tuple)) and labels.dtype.kind == "O":
-        return values, is_missing  # an array of objects stays one
+        are_dates = len(known) == n_rows and {_kind_of_type(kind) for kind in set(map(type, known))} == {"dates"}
+        return _as_dates(values.tolist()) if are_dates else values, is_missing  # an array of others stays one
     known = plain(known)
     labels = np.zeros(n_rows, known.dtype)
     labels[~is_missing] = known
@@ -96,9 +100,21 @@ def plain(labels):
     known = labels.tolist()
     if labels.dtype.kind != "O" or not {_kind_of_type(kind) for kind in set(map(type, known))} <= _KINDS.keys():
         return labels
-    found = np.asarray(known) if known else labels
+    found = _as_dates(known) if known else labels
     again = list(found) if found.dtype.kind == "M" else found.tolist()
     return found if found.ndim == 1 and again == known else labels  # text may end in NUL, int become float
+
+
+def _as_dates(labels):
+    """Return a list as an array; dates, and moments without a time zone, as NumPy's, which files hold."""
+    found, kinds = np.asarray(labels), set(map(type, labels))
+    if found.dtype.kind != "O" or not all(issubclass(kind, datetime.date) for kind in kinds):
+        return found
+    if kinds == {datetime.date}:
+        return np.array(labels, "datetime64[D]")
+    if any(getattr(label, "tzinfo", True) is not None for label in labels):  # a zone, or days among moments
+        return found
+    return np.array(labels, "datetime64[us]" if kinds == {datetime.datetime} else "datetime64[ns]")
 
 
 def _as_array(given, name):
@@ -266,7 +282,7 @@ def columns_of(strata):
     if isinstance(strata, Mapping):
         columns = list(strata.items())
     elif hasattr(strata, "columns"):
-        columns = [(name, strata[name]) for name in strata.columns]
+        columns = [(name, strata[name]) for name in column_names(strata)]
     else:
         columns = [(at, strata[:, at]) for at in range(strata.shape[1])]
     found = {str(name): labels for name, labels in columns}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.annotated import matrix_of
+from fastnmf.data.annotated import column_names, matrix_of
 from fastnmf.data.sentences import shown
 from fastnmf.kernels import products
 from fastnmf.kernels.jit import split_rows
@@ -73,6 +73,8 @@ def check_kind(X, prefix=""):
         )
     if isinstance(X, (list, tuple)):
         _check_list(X, prefix)
+    if all(hasattr(X, name) for name in ("columns", "dtypes", "shape")):
+        _check_frame(X, prefix)
     array = X if hasattr(X, "ndim") else _array_of(X, prefix)
     n_dimensions = array.ndim
     if n_dimensions != 2:
@@ -95,14 +97,6 @@ def check_kind(X, prefix=""):
         raise TypeError(f"{prefix}X has dtype {array.dtype}; only real numbers can be factorised. Convert X to float.")
     if kind == "O":
         as_numbers(array.data if sp.issparse(array) else array, f"{prefix}X")
-    if hasattr(getattr(X, "dtypes", None), "items"):  # a data frame
-        text = [name for name, dtype in X.dtypes.items() if getattr(dtype, "kind", "O") == "O" and _holds_text(X[name])]
-        if text:
-            raise TypeError(
-                f"{prefix}Column {text[0]!r} of X holds text; only real numbers can be factorised. Leave the column "
-                "out, pass its name as strata=, count the words of texts with fastnmf.read or a vectorizer, or turn a "
-                "long table into a matrix with pivot_table."
-            )
     if sp.issparse(X):
         check_pointers(X, f"{prefix}X")
 
@@ -146,6 +140,34 @@ def _check_list(X, prefix):
             f"{prefix}Expected 2D array, got rows of different lengths, {min(lengths)} to {max(lengths)}; give every "
             "row the same number of entries."
         )
+
+
+def _check_frame(X, prefix):
+    """Raise an error for a data frame of pandas or polars with a column of no numbers, whatever NumPy makes of it."""
+    names, dtypes = list(column_names(X)), list(X.dtypes)
+    if not names:
+        raise ValueError(f"{prefix}X of shape {X.shape} is empty; at least one row and one column are required.")
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"{prefix}X has the column {twice!r} more than once; give each its own name.")
+    for name, dtype in zip(names, dtypes, strict=True):
+        kind, fill = getattr(dtype, "kind", "O"), getattr(dtype, "fill_value", 0)
+        if kind in "mM" or getattr(dtype, "is_temporal", bool)():
+            raise TypeError(
+                f"{prefix}Column {name!r} of X holds dates or durations; only real numbers can be factorised. Leave "
+                "the column out, or pass its name as strata=."
+            )
+        if kind == "O" and _holds_text(X[name]):
+            raise TypeError(
+                f"{prefix}Column {name!r} of X holds text; only real numbers can be factorised. Leave the column "
+                "out, pass its name as strata=, count the words of texts with fastnmf.read or a vectorizer, or turn a "
+                "long table into a matrix with pivot_table."
+            )
+        if fill != 0:
+            raise ValueError(
+                f"{prefix}Column {name!r} of X is sparse with the fill value {fill}, but what is not stored must be "
+                "0; convert X by X.astype(pandas.SparseDtype('float', 0))."
+            )
 
 
 def _holds_text(column):

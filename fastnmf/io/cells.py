@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.annotated import matrix_of
+from fastnmf.data.annotated import marks_of, matrix_of
 from fastnmf.data.matrix import as_csr
 from fastnmf.data.sentences import shown
 from fastnmf.io.columns import as_labels
@@ -21,7 +21,6 @@ ENDINGS = (".h5ad", ".h5")
 _GENES = "Gene Expression"  # the type of features that are counts of genes, where there are several types
 _MOST_TIMES = 10_000  # how many bytes a stored one may become: zeros compress well
 _REMEDY = "; write it again with anndata"
-_MARKS = {"True": True, "1": True, "1.0": True, "False": False, "0": False, "0.0": False}
 _BLOCK_BYTES = 1 << 26  # of the rows that are read together
 
 
@@ -94,13 +93,8 @@ def _highly_variable(cells, path):
     """Return the positions of the features that ``var`` marks."""
     known_name("highly_variable", list(map(str, cells.highly.columns)), f"column of var in {path}")
     marks = cells.highly["highly_variable"]
-    is_marked = [_MARKS.get(str(mark)) for mark in marks.mask(marks.isna(), False).tolist()]
-    if None in is_marked:
-        mark = marks.iloc[is_marked.index(None)]
-        raise ValueError(
-            f"highly_variable in var of {path} has {shown(mark)}; expected true or false for each feature."
-        )
-    names, is_marked = cells.highly.index.to_numpy(dtype=object), np.array(is_marked)
+    is_marked = marks_of(marks, f"highly_variable in var of {path}")
+    names = cells.highly.index.to_numpy(dtype=object)
     if not np.array_equal(names, cells.feature_names):  # those of raw
         is_marked = np.isin(cells.feature_names, names[is_marked])
     if not is_marked.any():

@@ -162,7 +162,7 @@ def _state_of(model):
     if "source_" in fitted:
         fitted["source_"] = pack(fitted["source_"])
     for labels in fitted["strata_"] if isinstance(fitted.get("strata_"), list) else [fitted.get("strata_")]:
-        _check_labels(labels)
+        check_labels(labels)
     parameters, fitted = (
         {name: _state_of(value) if hasattr(value, "_saved_attributes") else value for name, value in values.items()}
         for values in (parameters, fitted)
@@ -208,7 +208,8 @@ def _statistics_from_state(values):
     return kinds[values["class"]].from_state(values["state"])
 
 
-def _check_labels(labels):
+def check_labels(labels):
+    """Raise TypeError for labels of rows, (n_rows,), that a file of a model cannot hold."""
     if labels is None or labels.dtype.kind != "O" or archive.kind_of(labels.tolist()) is not None:
         return
     types = " and ".join(archive.types_of(labels.tolist()))

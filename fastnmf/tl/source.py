@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from fastnmf.data.annotated import is_annotated
+from fastnmf.data.annotated import is_annotated, marks_of
 from fastnmf.data.labels import known_labels
 from fastnmf.data.sentences import nearest, shown
 
@@ -217,7 +217,7 @@ def _used_genes(var, use_highly_variable):
         )
     if not is_there or use_highly_variable is False:
         return None
-    is_used = np.asarray(var["highly_variable"], dtype=bool)
+    is_used = marks_of(var["highly_variable"], "var['highly_variable']")
     if not is_used.any():
         raise ValueError("No gene is highly variable by var['highly_variable']; pass use_highly_variable=False.")
     return None if is_used.all() else is_used
