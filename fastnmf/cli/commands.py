@@ -10,6 +10,7 @@ from fastnmf import __version__
 from fastnmf.cli import fitting, plotting, showing
 from fastnmf.cli import parser as options
 from fastnmf.cli.parser import Parser, with_config
+from fastnmf.cli.streams import standard_streams
 from fastnmf.cli.text import harmless
 
 COMMANDS = (
@@ -38,6 +39,11 @@ JOBS = "processes that compile kernels; default: one for each core"
 
 def main(argv=None):
     """Run the command line and return the exit code: 0, 2 for invalid input, 130 for an interrupt."""
+    with standard_streams():
+        return _run(argv)
+
+
+def _run(argv):
     try:
         arguments = _arguments(sys.argv[1:] if argv is None else argv)
         with warnings.catch_warnings():
@@ -53,7 +59,8 @@ def main(argv=None):
     except ModuleNotFoundError as error:
         return _say(str(error) if str(error).endswith(".") else f"{error.name} is not installed.")
     except OSError as error:
-        reason = f"{error.strerror}: {error.filename!r}" if error.strerror and error.filename else str(error)
+        where = f": {error.filename!r}" if error.filename else ""
+        reason = f"{error.strerror}{where}" if error.strerror else str(error)
         return _say(reason if reason.endswith(".") else reason + ".")
     except (ValueError, TypeError) as error:
         return _say(" ".join(str(error).split()))

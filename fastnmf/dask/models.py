@@ -196,8 +196,8 @@ class DaskFitMixin:
         if blocks is None:
             raise TypeError(
                 f"X is a {type(getattr(X, 'X', X)).__name__}, but fastnmf.dask fits a Dask array, an AnnData of one, "
-                "open_csr(folder), or a list of delayed matrices or of paths of .npz files; use the class of fastnmf "
-                "for others."
+                "open_csr(folder), or a list of delayed matrices or of paths of .npz files; of a Dask frame pass "
+                "X.to_dask_array(), and use the class of fastnmf for others."
             )
         names = names_of(X) if is_annotated(X) or blocks.on_disk is not None else None
         for name in ("_layer", "_names", "feature_names_in_"):
