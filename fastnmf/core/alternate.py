@@ -101,6 +101,22 @@ def acceleration(tasks, factors, options):
     return SQUAREM(tasks, factors) if options.is_counts else None
 
 
+def update_alone(problem, factors, name, n_updates):
+    """Update one factor of a start several times, while the others are fixed.
+
+    Parameters
+    ----------
+    problem : Problem
+    factors : Factors
+        Factor `name` is updated in place.
+    name : str
+    n_updates : int
+    """
+    for _ in range(n_updates):
+        problem.updates[name](factors[name], problem.subproblem(name, factors), factors.rank, 1)
+        factors.invalidate(name)
+
+
 class AlternatingSolver(Solver):
     """Iterate the schedule of a problem from a start, the factors, which are updated in place.
 

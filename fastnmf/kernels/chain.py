@@ -4,10 +4,22 @@ Inputs are not checked.
 """
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from fastnmf.kernels.jit import helper, kernel, work_stealing
 
 PASSES = 60  # limit of the active-set iterations of one column; about five are usual
+
+
+def _at(g, j):
+    """Return entry j of g, or g itself, which is then the same for all rows."""
+    return g[j] if np.ndim(g) else g
+
+
+@overload(_at, inline="always")
+def _typed_at(g, j):
+    return (lambda g, j: g[j]) if isinstance(g, types.Array) else (lambda g, j: g)
 
 
 @helper
@@ -40,7 +52,7 @@ def _solve(g, links, b, inside, f, share):
 
     Parameters
     ----------
-    g : ndarray (p,) of float64
+    g : float, or ndarray (p,) of float64
     links : ndarray (p - 1,) of float64
     b : ndarray (p,) of float64
     inside : ndarray (p,) of bool
@@ -51,7 +63,7 @@ def _solve(g, links, b, inside, f, share):
     for j in range(p):
         f[j], share[j] = 0.0, 1.0
         if inside[j]:
-            own, right = g[j], b[j]
+            own, right = _at(g, j), b[j]
             if j > 0:
                 own += links[j - 1] * share[j - 1]
                 right += links[j - 1] * f[j - 1]
@@ -68,7 +80,7 @@ def _excess(g, links, b, f, j):
 
     Parameters
     ----------
-    g : ndarray (p,) of float64
+    g : float, or ndarray (p,) of float64
     links : ndarray (p - 1,) of float64
     b, f : ndarray (p,) of float64
     j : int
@@ -77,7 +89,7 @@ def _excess(g, links, b, f, j):
     -------
     float
     """
-    found = g[j] * f[j] - b[j]
+    found = _at(g, j) * f[j] - b[j]
     if j > 0:
         found += links[j - 1] * (f[j] - f[j - 1])
     if j < len(f) - 1:
@@ -95,7 +107,7 @@ def _best_column(g, links, b, f, inside, share):
 
     Parameters
     ----------
-    g : ndarray (p,) of float64
+    g : float, or ndarray (p,) of float64
     links : ndarray (p - 1,) of float64
     b : ndarray (p,) of float64
     f : ndarray (p,) of float64
@@ -153,15 +165,16 @@ def chain_sweep(tasks, F, gram, pos, linear, weight, bend, order, by_columns):
     p = len(F)
     for _, begin, until in work_stealing(tasks):
         f, b, links, share = np.empty(p), np.empty(p), np.empty(max(p - 1, 0)), np.empty(p)
-        g, inside = np.empty(p), np.empty(p, np.bool_)
+        inside = np.empty(p, np.bool_)
         for c in order:
-            if not gram[c, c] > 0.0:  # the data do not need the column; the penalty alone makes it zero
+            g = gram[c, c]
+            if not g > 0.0:  # the data do not need the column; the penalty alone makes it zero
                 for j in range(begin, until if linear > 0.0 else begin):
                     F[j, c] = 0.0
                 continue
             for j in range(p):
-                f[j], g[j] = F[j, c], gram[c, c]
-                b[j] = np.float64(pos[j, c]) - linear + g[j] * f[j]
+                f[j] = F[j, c]
+                b[j] = np.float64(pos[j, c]) - linear + g * f[j]
                 for d in range(len(gram)):
                     b[j] -= F[j, d] * gram[d, c]
             _link(f, weight, bend, links)
@@ -171,7 +184,7 @@ def chain_sweep(tasks, F, gram, pos, linear, weight, bend, order, by_columns):
                         f[j] = F[j, c]
                 for j in range(p):
                     around = (links[j - 1] if j > 0 else 0.0) + (links[j] if j < p - 1 else 0.0)
-                    f[j] = max(0.0, f[j] - _excess(g, links, b, f, j) / (g[j] + around))
+                    f[j] = max(0.0, f[j] - _excess(g, links, b, f, j) / (g + around))
             for j in range(begin, until):
                 F[j, c] = f[j]
 

@@ -86,7 +86,8 @@ class RobustNMF(BaseNMF, Iterative):
     smoothing : float, default=None
         eps of ``sqrt(r² + eps²)``, which replaces ``|r|``; > 0, in units of X. None: 1e-3 times the mean of X for
         ``"l1"``, and 1e-3 times the root mean square length of a row for ``"l21"``. For ``"l1"`` eps begins at 0.3
-        times the mean of X and shrinks by 2 % in each step; not in a fit that continues an earlier one.
+        times the mean of X and shrinks by 2 % in each step, so that a fit leaves a start given by `init`; not where
+        `warm_start` continues an earlier fit.
     init : {"random", None, "features", "rows", "nndsvd", "nndsvda", "nndsvdar", "custom"} or Start, default="random"
         As for `NMF`. Outliers shape starts that are computed from the data, and even more so a fit of the squared
         error, and the fit stays near such a start: of 6 starts each 6 random ones found a planted model, 1 of rows.

@@ -14,6 +14,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import ClassifierTags
 from sklearn.utils.validation import check_is_fitted
 
+from fastnmf.core.alternate import update_alone
 from fastnmf.core.classes import class_coefficients, softmax
 from fastnmf.core.factors import pad, row_tasks
 from fastnmf.core.losses.labels import LabelFit
@@ -243,9 +244,8 @@ def add_labels(data, problem, factors, y, options, *, starts_from_fit=False):
         problem.updates["W"] = WeightedRows.of_squares(data) if is_mu else WeightedRows()
     problem.tasks["B"], problem.subproblems["B"] = tasks, Subproblem(tasks)
     problem.schedule += (("B", 1 if is_mu else 2),)
-    for _ in range(STARTING_UPDATES if starts_from_fit else 0):
-        problem.updates["B"](factors["B"], problem.subproblem("B", factors), factors.rank, 1)
-        factors.invalidate("B")
+    if starts_from_fit:
+        update_alone(problem, factors, "B", STARTING_UPDATES)
     problem.equalize_norms = problem.balance_penalties = False
     problem.reseed_dead_component = None
 

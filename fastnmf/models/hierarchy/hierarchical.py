@@ -129,7 +129,8 @@ class HierarchicalNMF(
         Number of starts; the fit with the lowest loss is kept.
     solver : {"lbfgs", "pgd", "adam"}, default="lbfgs"
         Solver of ``method="neural"``. With L-BFGS-B and projected gradients the loss does not increase; with Adam it
-        may.
+        may. Where the first level has as many topics as X has features, or more, its weights are not unique and the
+        loss has kinks, at which the former two may end early: compare the loss with that of Adam.
     pool : callable, default=None
         For ``method="deep"``: maps weights (n_samples, k) to an array of the same shape, >= 0, which is the input of
         the next layer.
