@@ -293,11 +293,7 @@ def _run(
     if options is not None:
         model, found = _consensus(model, source, labels, options)
     elif source.is_lazy:
-        from fastnmf import dask
-
-        parameters = model.get_params(deep=False)
-        model = getattr(dask, kind.__name__)(**parameters).fit(source, **rows).to_local(weights=True)
-        found = {}
+        model, found = _fitted_on_dask(kind, model, source, rows), {}
     elif source.is_in_file:
         model, found = _fitted_from_file(model, source, rows, chunk_rows), {}
     else:
@@ -346,6 +342,24 @@ def _fitted_from_file(model, source, rows, chunk_rows):
         model.fit(X, **rows)
         model.W_ = np.array(model.W_)  # it may be in a temporary file
     return model
+
+
+def _fitted_on_dask(kind, model, source, rows):
+    """Return the model of the plain class, fitted by `fastnmf.dask`, with its weights in memory.
+
+    Parameters
+    ----------
+    kind : type
+        NMF or StratifiedNMF.
+    model : NMF or StratifiedNMF
+        Not fitted; its parameters count.
+    source : Source
+    rows : dict
+        ``strata`` and ``exposure``, as far as given.
+    """
+    from fastnmf import dask
+
+    return getattr(dask, kind.__name__)(**model.get_params(deep=False)).fit(source, **rows).to_local(weights=True)
 
 
 def _consensus(model, source, labels, options):
