@@ -83,6 +83,7 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         to the first `partial_fit`. See `NMF`.
     sweeps : (int, int), default=(2, 2)
         Sweeps of coordinate descent for a batch: over its W in `fit` (elsewhere W is solved for exactly), and over H.
+        With missing values they count as in `NMF`.
         With another `beta_loss` both have one multiplicative update.
     random_state : None, int, Generator or RandomState, default=None
         Seed or source of the random numbers of the start. An int gives the same result in every call.

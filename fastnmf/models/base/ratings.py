@@ -377,7 +377,7 @@ def _warn_of_few_entries(weights, rank, options):
         if share > MANY:
             warn(
                 f"{100 * share:.0f} % of the {what} have fewer known entries than the {rank} components, so that other "
-                f"entries are predicted badly; set alpha_W=0.2 (alpha_H follows), or a smaller n_components.",
+                f"entries are predicted badly; set alpha_W=0.1 (alpha_H follows), or a smaller n_components.",
                 UserWarning,
             )
             return
