@@ -28,11 +28,11 @@ from fastnmf.data.strata import Strata
 from fastnmf.io.checkpoints import checkpointing
 from fastnmf.kernels.jit import threads
 from fastnmf.models.base.callbacks import fit_callbacks
-from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative, with_callbacks
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, Iterative, like_fit, with_callbacks
 from fastnmf.models.base.nmf import NNDSVD, BaseNMF
 from fastnmf.models.base.partial_fit import STARTS, PartialFitMixin
 from fastnmf.models.base.takes_readings import keep_source
-from fastnmf.typing import Factor, File, Matrix, Seed, Vector
+from fastnmf.typing import Factor, File, Floats, Matrix, Seed, Vector
 
 OTHER_DEFAULTS = {"forget_factor": (1.0, 0.7), "n_components": (10, "auto"), "init": ("features", None)}
 BATCH_STARTS = (*dict.fromkeys((*STARTS, *NNDSVD)), "custom")
@@ -288,6 +288,17 @@ class MiniBatchNMF(PartialFitMixin, BaseNMF, Iterative):
         """
         given = {"W": W, "H": H, "sample_weight": sample_weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+
+    @like_fit
+    def fit_transform(self, X: Matrix, y: Any = None, W: Factor = None, H: Factor = None, **given: Any) -> Floats:
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
+
+        Parameters
+        ----------
+        X, y, W, H, **given :
+            As in `fit`.
+        """
+        return self.fit(X, y, W, H, **given).W_
 
     def partial_fit(
         self,

@@ -14,7 +14,7 @@ from fastnmf.data.levels import RowsOfDesign
 from fastnmf.data.readings import Readings, carried
 from fastnmf.data.sentences import shown
 from fastnmf.models.base.designs import DesignMixin, check_smoothness
-from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata
+from fastnmf.models.base.for_checkers import BetaLoss, Callback, Init, StrataFeatures, WithStrata, like_fit
 from fastnmf.models.base.inspection import UNKNOWN_STRATA, InspectionMixin
 from fastnmf.models.base.strata_rows import DesignErrorsMixin
 from fastnmf.models.base.takes_readings import keep_source
@@ -300,6 +300,19 @@ class MiniBatchStratifiedNMF(DesignErrorsMixin, DesignMixin, InspectionMixin, Mi
         X, strata = self._rows_given(X, strata, design, exposure, is_fit=True)
         given = {"strata": strata, "W": W, "H": H, "V": V, "sample_weight": sample_weight}
         return self._fit(X, layer=layer, checkpoint=checkpoint, checkpoint_every=checkpoint_every, **given)
+
+    @like_fit
+    def fit_transform(
+        self, X: Matrix, y: Any = None, W: Factor = None, H: Factor = None, V: Factor = None, **given: Any
+    ) -> Floats:
+        """Fit the model and return the weights of the rows of X, (n_samples, n_components).
+
+        Parameters
+        ----------
+        X, y, W, H, V, **given :
+            As in `fit`.
+        """
+        return self.fit(X, y, W, H, V, **given).W_
 
     def partial_fit(
         self,

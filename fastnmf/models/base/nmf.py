@@ -107,9 +107,9 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
     # ---------------------------------------------------------------- public methods
 
     @like_fit
-    def fit_transform(self, X: Matrix, y: Any = None, *args: Any, **given: Any) -> Floats:
+    def fit_transform(self, X: Matrix, y: Any = None, **given: Any) -> Floats:
         """Fit the model and return the weights of the rows of X, (n_samples, n_components); arguments as in `fit`."""
-        return self.fit(X, y, *args, **given).W_
+        return self.fit(X, y, **given).W_
 
     def transform(self, X: Matrix) -> Floats:
         """Return the non-negative weights of the rows of X for the fitted components.
