@@ -137,6 +137,18 @@ def test_strong_smoothness_is_the_model_of_equal_levels(solver):
     assert many.history_["objective"][-1] == pytest.approx(one.history_["objective"][-1], rel=0.01)
 
 
+@pytest.mark.parametrize("options", [{"alpha_V": 0.01}, {"smoothness": {"year": 2.0}}])
+def test_penalties_of_shifts_alone_keep_components_and_weights_of_one_size(options):
+    """Extrapolated W and H drifted apart: to 1e18 in 300 iterations, and to NaN in 2000."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"year": np.repeat(np.arange(20), 4), "site": rng.integers(0, 3, 80)})
+    X = rng.random((80, 2)) @ rng.random((2, 15)) + 1.5 + 0.3 * rng.random((80, 15))
+    sizes = []
+    model = StratifiedNMF(2, max_iter=200, tol=0, random_state=0, **options)
+    model.set_params(callback=lambda state: sizes.append(state.W.max() / state.H.max())).fit(X, strata=frame)
+    assert 1e-6 < min(sizes[1:]) and max(sizes) < 1e6
+
+
 def test_half_gradients_by_finite_differences():
     X, Z, W, H, V, L = drawn(2, "smooth_year_0.8")
     data, problem, factors = problem_of(X, Z, W, H, V, L, is_descent=True)

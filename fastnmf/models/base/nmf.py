@@ -432,7 +432,8 @@ class BaseNMF(TopFeaturesMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             search_scale(problem, factors, data)
         problem.updates |= {name: Majorised(problem.updates[name]) for name in custom}
         if problem.penalties or free_mask is not None:
-            problem.equalize_norms, problem.reseed_dead_component = False, None
+            problem.reseed_dead_component = None
+            problem.equalize_norms &= free_mask is None and not {"W", "H"} & problem.penalties.keys()
         if free_mask is not None:
             is_whole = (free_mask.all(axis=1) | ~free_mask.any(axis=1)).all()
             padded = np.zeros(factors["H"].shape, bool)
