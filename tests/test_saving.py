@@ -218,7 +218,11 @@ def test_labels_come_back_as_they_were(two, tmp_path):
 
 
 def test_labels_that_cannot_be_kept_are_refused_by_name(tmp_path):
-    for some, types in (([(1, 2), (1, 3)], "tuple"), ([1, 2.5], "float and int"), ([pd.Timestamp(0)] * 2, "Timestamp")):
+    for some, types in (
+        ([(1, 2), (1, 3)], "tuple"),
+        ([1, 2.5], "float and int"),
+        ([pd.Timestamp(0, tz="UTC")] * 2, "Timestamp"),
+    ):
         labels = np.empty(60, object)
         labels[:] = [some[i % 2] for i in range(60)]
         model = fitted(StratifiedNMF, labels=labels)

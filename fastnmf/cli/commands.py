@@ -10,7 +10,7 @@ from fastnmf import __version__
 from fastnmf.cli import fitting, plotting, showing
 from fastnmf.cli import parser as options
 from fastnmf.cli.parser import Parser, with_config
-from fastnmf.cli.streams import standard_streams
+from fastnmf.cli.standard_streams import standard_streams
 from fastnmf.cli.text import harmless
 
 COMMANDS = (
