@@ -10,6 +10,7 @@ from fastnmf.core.alternate import Extrapolation, solve, sweep
 from fastnmf.core.factors import allocate, pad
 from fastnmf.core.inference import infer
 from fastnmf.core.losses.masked import Masked, normal_equations, row_errors, rowwise_of
+from fastnmf.core.objectives import squared_problem
 from fastnmf.core.penalties.elastic_net import ElasticNet
 from fastnmf.core.problem import Problem, full
 from fastnmf.core.updates import WeightedRows
@@ -161,6 +162,15 @@ def test_sweeps_that_are_made_for_each_requested_one():
     problem.updates["W"](once["W"], problem.subproblem("W", once), once.rank, 6)
     WeightedRows(times=3)(thrice["W"], problem.subproblem("W", thrice), thrice.rank, 2)
     assert once["W"].tobytes() == thrice["W"].tobytes()
+
+
+def test_many_entries_a_row_get_more_sweeps_for_their_gram_matrix():
+    for n, times in ((40, 1), (260, 3)):
+        X, weights = observed(np.random.default_rng(0).random((n, n)), np.tri(n), None)
+        data = Strata.from_array(X, None)
+        data.entry_weights = weights
+        factors, tasks = allocate(data, np.ones((n, 2)), np.ones((n, 2)), None)
+        assert squared_problem(data, factors, tasks, (("W", 1),), is_descent=True).updates["W"].times == times
 
 
 @pytest.mark.parametrize("base", [0, 1])

@@ -98,7 +98,7 @@ class NMF(CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrors
         and is undone unless it lowers the objective, which stays monotone. False: the plain updates.
     sweeps : (int, int), default=(2, 2)
         Number of sweeps of coordinate descent in one iteration: over W, and over H. With missing values or weights of
-        entries three times as many are made, since there the Gram matrix of a row takes longer than they do.
+        entries, three times as many are made from 30 known (or missing, if fewer) entries for each row and column on.
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are unknown, too. Unknown
         entries have no influence on the fit. A row without known entries has the weights 0. Without a penalty, a row
