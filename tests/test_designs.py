@@ -22,7 +22,7 @@ from fastnmf.core.updates import MU, LinkedLevels, PatternHALS, PatternMU
 from fastnmf.data.design import DesignedStrata
 from fastnmf.data.levels import Design
 from fastnmf.data.strata import Strata
-from fastnmf.kernels import designs
+from fastnmf.kernels import chain, designs
 from fastnmf.kernels.jit import threads
 from fastnmf.kernels.records import CSR, Limits
 
@@ -196,9 +196,13 @@ def test_kernels_are_the_plain_loops(dtype, has_dense_gram, monkeypatch):
             designs.pattern_mu(
                 tasks, CSR(start, group, u), designs.as_record(sp.csr_array(gram)), pos, neg, limits, 1, parts
             )
-            found.append((v, u, own, crossed, *parts.sum(axis=0)))
+            linked, link = V.data.copy(), np.array([0, 2.5, 2.5, 2.5, 0, 0, 0, 0])
+            alone = designs.as_record(sp.csr_array(Z.T @ Z))
+            chain.levels_step(tasks, CSR(start, group, linked), alone, 0.1, link, pos, neg)
+            found.append((v, u, own, crossed, *parts.sum(axis=0), linked))
     assert all(np.array_equal(one, two) for one, two in zip(*found, strict=True))  # the same bits on any threads
-    v, u, own, crossed, _, crossed_mu = found[0]
+    v, u, own, crossed, _, crossed_mu, linked = found[0]
+    assert not np.array_equal(linked, V.data)
     if has_dense_gram:  # one task, and thus many tiles of columns
         G, one, inverse = sp.csr_array(gram), V.data.copy(), 1 / gram.diagonal()
         sides = designs.runs_of(G), pos, neg, 2, np.empty((1, 2))

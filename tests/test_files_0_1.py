@@ -22,6 +22,8 @@ MOST_BYTES = 300_000
 # Under Kullback-Leibler `transform` ended after `max_iter` updates; that of intervals began at other weights; linear
 # programs are solved by a kernel of ours, whose last bits are others.
 EXACT_NOW = ("stratified-mu", "plsa", "interval", "chebyshev")
+# Rows with weights of entries are summed by vector loops, in another order.
+NEAR_NOW = ("nmf-warm", "robust", "checkpoint-cd-mask")
 NEW_SINCE_0_1 = {"Factorization"}  # names of estimators that did not exist then, and therefore have no file
 
 expected = cache(files_0_1.expected)
@@ -42,8 +44,8 @@ def without_powers_of_two(F, axis):
     return np.ldexp(F, -np.frexp(np.abs(F).max(axis=axis, keepdims=True))[1])
 
 
-def assert_as_expected(found, wanted):
-    """Compare arrays by name, to the bit where the machine is the same."""
+def assert_as_expected(found, wanted, case):
+    """Compare arrays by name, to the bit where the machine is the same, unless the case is one of `NEAR_NOW`."""
     assert found.keys() == wanted.keys()
     tolerance = TOLERANCE[np.float32 if any(array.dtype == np.float32 for array in wanted.values()) else np.float64]
     for name, array in wanted.items():
@@ -51,7 +53,7 @@ def assert_as_expected(found, wanted):
         assert (ours.shape, ours.dtype) == (array.shape, array.dtype), name
         if name.endswith(("components_", "W_")):  # a fit of today balances them
             ours, array = (without_powers_of_two(F, 0 if name.endswith("W_") else 1) for F in (ours, array))
-        if is_same_machine():
+        if is_same_machine() and case not in NEAR_NOW:
             assert ours.tobytes() == array.tobytes(), name
         else:
             np.testing.assert_allclose(ours, array, rtol=0, atol=tolerance * np.abs(array).max(), err_msg=name)
@@ -86,7 +88,7 @@ def test_a_model_of_0_1_is_loaded_and_goes_on(name, copied):
         numbers |= {f"on {key}": value for key, value in files_0_1.go_on(model, case).items()}
     if name in EXACT_NOW:
         numbers.pop("transform"), wanted.pop("transform")
-    assert_as_expected(numbers, wanted)
+    assert_as_expected(numbers, wanted, name)
 
 
 @pytest.mark.parametrize("name", SAVED)
@@ -114,7 +116,7 @@ def test_a_fit_goes_on_from_a_checkpoint_of_0_1(name, copied):
     if name == "checkpoint-hals-weights":  # penalties count by the weights since 0.2: near, and no longer the same
         assert found["objective"][-1] == pytest.approx(want["objective"][-1], rel=0.05)
         return
-    assert_as_expected(found, want)
+    assert_as_expected(found, want, name)
 
 
 def test_every_estimator_has_a_file():

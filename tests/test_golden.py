@@ -30,7 +30,7 @@ SHORT = {"entries_value", "dense_mu", "dense_hals", "pattern_places", "csr_cut",
 SHORT |= {"powers_of_residual", "rows_minimax"}  # of the tiny data of ChebyshevNMF
 SHORT |= {"integers_range"}  # exact, and of data of millions of entries only
 # Of 18 shifts; tests/test_designs.py runs them in two threads.
-SHORT |= {"pattern_hals", "pattern_hals_dense", "pattern_mu"}
+SHORT |= {"pattern_hals", "pattern_hals_dense", "pattern_mu", "levels_step"}
 
 
 @pytest.fixture(scope="session")
