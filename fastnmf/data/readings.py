@@ -22,7 +22,7 @@ _COLUMN_OF = {"titles": "title", "row_names": "names"}  # where a record has ano
 class Readings(Bunch):
     """A matrix, and what belongs to its rows and columns, in one object that goes where a matrix goes.
 
-    `fastnmf.read` and the loaders of `fastnmf.datasets` return it. Estimators and functions take it as X, with the
+    `fastnmf.read` and the loaders of ``fastnmf.datasets`` return it. Estimators and functions take it as X, with the
     labels, the exposure and the names that it has: ``StratifiedNMF(20).fit(posts)``. What is passed by name takes
     precedence. It is a dict whose keys are attributes, too, as scikit-learn's Bunch is. ``posts[:100]`` and
     ``posts[mask]`` are the readings of some rows, so that scikit-learn can split it.
