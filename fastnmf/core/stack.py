@@ -159,7 +159,7 @@ class MaskedDataLayer(DataLayer):
         super().__init__(data)
         side = weights.rows
         self.base, self.D = side.base.astype(np.float64)[:, None], side.matrix(data.shape[1])
-        self._side, self._of_row = side, row_index(side.extra)
+        self._side, self._of_row, self._roots = side, row_index(side.extra), np.empty(self.D.nnz)
 
     def _model(self, Q):
         """Return ``D * (Q Aᵀ)`` as a sparse array."""
@@ -175,7 +175,7 @@ class MaskedDataLayer(DataLayer):
         (n, k), A = S.shape, self._room("down in", *self.A.shape)
         grams, pos, none = np.zeros((2, A.shape[1], A.shape[1])), aligned((n, A.shape[1]), np.float64), np.empty(0)
         grams[1, :k, :k], pos[:, :k] = self.gram, F
-        rowwise = RowwiseGram(*self._side.extra.csr, none, self._side.base, grams, A, np.empty(self.D.nnz))
+        rowwise = RowwiseGram(*self._side.extra.csr, none, self._side.base, grams, A, self._roots)
         # All of them: `pullback` needs them again.
         self._grams, right = normal_equations(rowwise, 0, n, k, pos)
         solve_rows_each(S, k, lambda first, n: (self._grams[first : first + n], right[first : first + n]))

@@ -98,7 +98,8 @@ class NMF(CountsMixin, PartialFitMixin, ChunkedFitMixin, RatingsMixin, RowErrors
         and is undone unless it lowers the objective, which stays monotone. False: the plain updates.
     sweeps : (int, int), default=(2, 2)
         Number of sweeps of coordinate descent in one iteration: over W, and over H. With missing values or weights of
-        entries, three times as many are made from 30 known (or missing, if fewer) entries for each row and column on.
+        entries three times as many are made, unless there are fewer than 30 known entries, or fewer than 30 missing
+        ones, for each row and column.
     missing_values : {None, "nan", "zeros"}, default=None
         Which entries are unknown: NaN (dense X), or zero and unstored entries; masked entries are unknown, too. Unknown
         entries have no influence on the fit. A row without known entries has the weights 0. Without a penalty, a row

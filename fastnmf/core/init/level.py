@@ -14,7 +14,7 @@ from fastnmf.data.layout import Compressed, in_order
 from fastnmf.kernels import products
 from fastnmf.kernels.records import CSR
 
-# Entries that a column needs in the drawn rows: a rarer one says little, and costs as much as any other. Twelve fits of
+# Entries that a column needs in the drawn rows: a rarer one says little, and costs as much as any other. 24 fits of
 # 18 million entries from 5 % of the rows end as low with 5 as with 3.
 MIN_ENTRIES, MIN_ENTRIES_OF_SMALL_SHARES, SMALL_SHARE = 3, 5, 0.1
 MIN_ROWS_PER_COMPONENT, MIN_ROWS_PER_STRATUM = 30, 20

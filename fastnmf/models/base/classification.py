@@ -210,7 +210,7 @@ def add_labels(data, problem, factors, y, options, *, starts_from_fit=False):
     """Add the loss of class labels, and its coefficients B as a factor, to the problem of a fit.
 
     B starts at the mean weights of each class, whose scale W soon adapts to. Components of an earlier fit would leave
-    their place meanwhile (the objective was 800 times that of the earlier fit), so that B is fitted to their W first.
+    their place meanwhile, so that B is fitted to their W first.
 
     Parameters
     ----------
